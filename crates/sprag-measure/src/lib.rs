@@ -1,0 +1,9 @@
+//! What is true about a run or a machine: units, statistics, clocks, child processes, machine facts.
+//!
+//! It sits under every other crate and knows none of them.
+
+pub mod clock;
+pub mod machine;
+pub mod process;
+pub mod stats;
+pub mod units;
