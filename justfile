@@ -1,0 +1,48 @@
+# Everything a contributor runs; `just check` is what CI runs.
+
+default:
+    @just --list
+
+# What CI runs.
+check:
+    .ci/run
+
+# The tests that README names.
+test:
+    cargo test --workspace
+
+# Format everything.
+fmt:
+    cargo fmt --all
+
+# Lints as CI sees them.
+lint:
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Documentation without warnings.
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# ARCHITECTURE.md against the tree, licences, files, templates.
+tidy:
+    cargo run -q -p xtask -- tidy
+
+# Licences and sources of every dependency.
+deny:
+    cargo run -q -p xtask -- deny
+
+# The loop's overhead besides training.
+bench-loop:
+    cargo bench -p sprag --bench overhead
+
+# Speed of the token loader.
+bench-loader:
+    cargo bench -p sprag-train --bench loader
+
+# The first command of README.
+quickstart *ARGS:
+    cargo run --release -- quickstart {{ARGS}}
+
+# Rewrite docs/cli.md from the program's own help.
+cli-reference:
+    SPRAG_UPDATE_SNAPSHOTS=1 cargo test -p sprag --test cli

@@ -1,0 +1,36 @@
+//! Chores of this repository, kept in Rust so that they run wherever the project builds.
+
+mod deny;
+mod example;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let chore = std::env::args().nth(1).unwrap_or_default();
+    let done = match chore.as_str() {
+        "tidy" => tidy::run(&root()),
+        "deny" => deny::run(&root()),
+        "example" => example::run(&root()),
+        _ => {
+            eprintln!("usage: cargo run -p xtask -- tidy|deny|example");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(summary) => {
+            println!("{chore}: {summary}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{chore}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The repository's root.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_owned)
+}
