@@ -1,0 +1,106 @@
+//! What an evaluator says, one JSON object a line on its standard output.
+//!
+//! Any language can write one; the messages are documented in `docs/format.md`. Starting it belongs to `lane`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::event::Progress;
+use crate::record::{Invalid, Outcome, Reason, Score};
+
+/// One message.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Message {
+    /// Where it stands.
+    Progress(Progress),
+    /// The score.
+    Score {
+        /// The primary metric.
+        value: f64,
+        /// Other numbers.
+        #[serde(default)]
+        facts: BTreeMap<String, f64>,
+        /// Training curve.
+        #[serde(default)]
+        curve: Vec<[f64; 2]>,
+    },
+    /// A smoke test went well.
+    Passed,
+    /// No score.
+    Invalid {
+        /// A [`Reason`] in snake case; an unknown word counts as `evaluator`.
+        reason: String,
+        /// What exactly.
+        #[serde(default)]
+        detail: String,
+    },
+}
+
+impl Message {
+    /// Parses a line; `None` for anything that is not a message, which is then plain output.
+    pub fn parse(line: &str) -> Option<Message> {
+        let line = line.trim();
+        if !line.starts_with('{') {
+            return None;
+        }
+        serde_json::from_str(line).ok()
+    }
+
+    /// The outcome it stands for, if it is final.
+    pub fn outcome(self) -> Option<Outcome> {
+        match self {
+            Message::Progress(_) => None,
+            Message::Passed => Some(Outcome::Passed),
+            Message::Score { value, .. } if !value.is_finite() => {
+                let detail = format!("the evaluator gave {value}, which is no score");
+                Some(Outcome::Invalid(Invalid { reason: Reason::NonFinite, detail }))
+            }
+            Message::Score { value, mut facts, mut curve } => {
+                facts.retain(|_, fact| fact.is_finite());
+                curve.retain(|[x, y]| x.is_finite() && y.is_finite());
+                Some(Outcome::Scored(Score { value, facts, curve, self_reported: false }))
+            }
+            Message::Invalid { reason, detail } => {
+                let known = serde_json::from_value(serde_json::Value::String(reason.clone()));
+                let (reason, detail) = match known {
+                    Ok(known) => (known, detail),
+                    Err(_) => (Reason::Evaluator, format!("{reason}: {detail}")),
+                };
+                Some(Outcome::Invalid(Invalid { reason, detail }))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(line: &str) -> Option<Outcome> {
+        Message::parse(line).and_then(Message::outcome)
+    }
+
+    #[test]
+    fn a_score_comes_with_its_facts() {
+        let line = r#"{"type":"score","value":1.25,"facts":{"val_tokens":64000},"curve":[[0.5,3.0]]}"#;
+        let Some(Outcome::Scored(score)) = outcome(line) else { panic!("not a score") };
+        assert_eq!((score.value, score.facts["val_tokens"], score.curve), (1.25, 64000.0, vec![[0.5, 3.0]]));
+    }
+
+    #[test]
+    fn reasons_are_known_words_and_others_are_the_evaluators() {
+        let known = outcome(r#"{"type":"invalid","reason":"causality","detail":"row 3"}"#);
+        assert!(matches!(known, Some(Outcome::Invalid(invalid)) if invalid.reason == Reason::Causality));
+        let other = outcome(r#"{"type":"invalid","reason":"bad_mood"}"#);
+        assert!(matches!(other, Some(Outcome::Invalid(invalid)) if invalid.reason == Reason::Evaluator));
+    }
+
+    #[test]
+    fn noise_on_standard_output_is_no_message() {
+        for line in ["", "loss 3.1", "{", "{}", r#"{"type":"score"}"#, r#"{"type":"score","value":null}"#, "[1]"] {
+            assert_eq!(outcome(line), None, "{line}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! A place where trials are built and executed.
+//!
+//! One trait, so that the loop is tested without processes and can later reach other machines. What is
+//! executed and why is decided elsewhere; a lane only says what came of it.
+
+mod local;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::event::{Phase, Progress};
+use crate::record::{Budget, Outcome};
+
+pub use local::Local;
+
+/// The checked-out and built code of a trial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arm {
+    /// Its sources.
+    pub worktree: PathBuf,
+    /// What its build kept.
+    pub out: PathBuf,
+}
+
+/// One execution of an arm.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Job {
+    /// Seed for the evaluator.
+    pub seed: u64,
+    /// What it may spend.
+    pub budget: Budget,
+    /// A few steps only.
+    pub smoke: bool,
+    /// How long the longest execution of the baseline took, once known.
+    pub longest: Option<Duration>,
+}
+
+/// What a lane tells while it works.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sign {
+    /// A phase begins.
+    Phase(Phase),
+    /// Where it stands.
+    Progress(Progress),
+    /// A line of output.
+    Output(String),
+}
+
+/// How a build ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BuildEnd {
+    /// There is an artifact.
+    Done,
+    /// The compiler's complaint.
+    Failed(String),
+    /// A person stopped it.
+    Interrupted,
+}
+
+/// The lane itself is out of order; it says nothing about the candidate.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {source}")]
+pub struct LaneError {
+    /// What it tried.
+    pub what: String,
+    /// Why it could not.
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl LaneError {
+    /// An error with what was tried.
+    pub fn new(what: impl Into<String>, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> LaneError {
+        LaneError { what: what.into(), source: source.into() }
+    }
+}
+
+/// A place where trials are built and executed.
+pub trait Lane {
+    /// Builds an arm whose worktree is checked out. `longest` is the longest build seen.
+    ///
+    /// # Errors
+    /// The lane is out of order.
+    fn build(
+        &mut self,
+        arm: &Arm,
+        longest: Option<Duration>,
+        watch: &mut dyn FnMut(Sign),
+    ) -> Result<BuildEnd, LaneError>;
+
+    /// Executes a built arm to its end and has it scored.
+    ///
+    /// # Errors
+    /// The lane is out of order.
+    fn measure(&mut self, arm: &Arm, job: &Job, watch: &mut dyn FnMut(Sign)) -> Result<Outcome, LaneError>;
+}

@@ -1,0 +1,483 @@
+//! The lane on this machine: processes under limits, inside the sandbox, with the evaluator beside them.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use sprag_measure::process::{self, Cancel, Command, End, Finished, Heartbeat, Limits, ProcessError, Stdin, Stream};
+
+use super::{Arm, BuildEnd, Job, Lane, LaneError, Sign};
+use crate::evaluator::Message;
+use crate::event::Phase;
+use crate::record::{Invalid, Outcome, Reason, Score};
+use crate::sandbox::{self, Confinement, Network, OnViolation, Policy};
+use crate::task::{Task, Values, expand};
+
+/// Output of one candidate after which it is stopped.
+const OUTPUT_BYTES: u64 = 64 << 20;
+/// Largest file that a candidate may write.
+const FILE_BYTES: u64 = 1 << 30;
+/// Largest file that a build may write.
+const BUILD_FILE_BYTES: u64 = 8 << 30;
+/// Processes and threads of one candidate.
+const PROCESSES: u32 = 256;
+/// Processes and threads of one build.
+const BUILD_PROCESSES: u32 = 1024;
+/// Time for a candidate to leave after its last answer, and for an evaluator after its candidate is gone.
+const LEAVE: Duration = Duration::from_secs(10);
+
+/// This machine.
+#[derive(Debug)]
+pub struct Local {
+    /// The task.
+    pub task: Task,
+    /// How children are confined.
+    pub confinement: Confinement,
+    /// This program, for `{sprag}`.
+    pub sprag: PathBuf,
+    /// Variables from which a task's list is passed through.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Build cache shared by the trials.
+    pub cache: PathBuf,
+    /// The only folder that a candidate may write.
+    pub scratch: PathBuf,
+    /// Memory of a candidate when the task sets no limit.
+    pub default_memory_bytes: Option<u64>,
+    /// Stops the children at once.
+    pub kill: Cancel,
+}
+
+impl Lane for Local {
+    fn build(
+        &mut self,
+        arm: &Arm,
+        longest: Option<Duration>,
+        watch: &mut dyn FnMut(Sign),
+    ) -> Result<BuildEnd, LaneError> {
+        let Some(build) = &self.task.build else { return Ok(BuildEnd::Done) };
+        watch(Sign::Phase(Phase::Build));
+        self.fresh_scratch()?;
+        for dir in [&arm.out, &self.cache] {
+            fs::create_dir_all(dir).map_err(|error| LaneError::new(format!("create {}", dir.display()), error))?;
+        }
+        let values = self.values(arm);
+        let command = self.command(&build.command, &build.env, &values, &arm.worktree)?;
+        let spec = &self.task.sandbox;
+        let policy = Policy {
+            read: [&spec.read[..], &spec.build_read[..]].concat(),
+            write: vec![arm.worktree.clone(), arm.out.clone(), self.cache.clone(), self.scratch.clone()],
+            processes: BUILD_PROCESSES,
+            file_bytes: BUILD_FILE_BYTES,
+            on_network: OnViolation::Refuse,
+            ..self.policy()
+        };
+        let limits = Limits { wall: Some(build.timeout(longest)), gentle: Duration::from_secs(2), ..Limits::default() };
+        let command = self.confine(command, &policy);
+        let mut log = Vec::new();
+        let finished = process::run(command, &limits, &self.kill, &mut |_, line| {
+            if log.len() < 10_000 {
+                log.push(line.to_owned());
+            }
+            watch(Sign::Output(line.to_owned()));
+        })
+        .map_err(|error| LaneError::new("run the build command", error))?;
+        match finished.end {
+            End::Exited(0) => {}
+            End::Cancelled => return Ok(BuildEnd::Interrupted),
+            End::TimedOut => {
+                let limit = build.timeout(longest).as_secs();
+                return Ok(BuildEnd::Failed(format!("the build did not end within {limit} s")));
+            }
+            end => {
+                log.push(format!("the build {end}"));
+                return Ok(BuildEnd::Failed(first_errors(&log)));
+            }
+        }
+        for file in &build.keep {
+            let (from, to) = (self.cache.join(file), arm.out.join(Path::new(file).file_name().unwrap_or_default()));
+            if !from.exists() {
+                let detail = format!("the build succeeded but left no {} to keep; see `build.keep`", from.display());
+                return Ok(BuildEnd::Failed(detail));
+            }
+            copy_synced(&from, &to).map_err(|error| LaneError::new(format!("keep {}", from.display()), error))?;
+        }
+        Ok(BuildEnd::Done)
+    }
+
+    fn measure(&mut self, arm: &Arm, job: &Job, watch: &mut dyn FnMut(Sign)) -> Result<Outcome, LaneError> {
+        self.fresh_scratch()?;
+        let phase = if job.smoke { "smoke" } else { "run" };
+        let budget = job.budget.to_string();
+        let values = self.values(arm).with("seed", job.seed.to_string()).with("phase", phase).with("budget", budget);
+        let command = self.command(&self.task.run.command, &self.task.run.env, &values, &arm.worktree)?;
+        let spec = &self.task.sandbox;
+        let policy = Policy {
+            read: [&spec.read[..], &spec.run_read[..], &[arm.out.clone(), arm.worktree.clone()]].concat(),
+            write: vec![self.scratch.clone()],
+            ..self.policy()
+        };
+        let command = self.confine(command, &policy);
+        watch(Sign::Phase(if job.smoke { Phase::Smoke } else { Phase::Run }));
+        let limits = self.limits(job);
+        let outcome = match &self.task.evaluate {
+            Some(evaluate) if evaluate.channel => {
+                let evaluator = self.command(&evaluate.command, &evaluate.env, &values, &self.task.dir)?;
+                self.measure_beside(command, evaluator, &limits, watch)?
+            }
+            Some(evaluate) => {
+                let evaluator = self.command(&evaluate.command, &evaluate.env, &values, &arm.worktree)?;
+                let wall = evaluate.timeout.or(limits.wall);
+                self.measure_after(command, evaluator, &limits, wall, job.smoke, watch)?
+            }
+            None => self.measure_pattern(command, &limits, job.smoke, watch)?,
+        };
+        self.fresh_scratch()?;
+        Ok(outcome)
+    }
+}
+
+impl Local {
+    fn policy(&self) -> Policy {
+        Policy {
+            read: Vec::new(),
+            write: Vec::new(),
+            network: Network::None,
+            on_network: OnViolation::Kill,
+            processes: PROCESSES,
+            file_bytes: FILE_BYTES,
+            open_files: 1024,
+        }
+    }
+
+    fn limits(&self, job: &Job) -> Limits {
+        let run = &self.task.run;
+        let wall = if job.smoke {
+            run.smoke_timeout(job.budget, job.longest)
+        } else {
+            run.timeout(job.budget, job.longest)
+        };
+        Limits {
+            wall: Some(wall),
+            silence: Some(run.silence(job.budget)),
+            heartbeat: Some(Heartbeat::default()),
+            memory_bytes: run.memory_bytes.or(self.default_memory_bytes),
+            processes: Some(PROCESSES),
+            output_bytes: Some(OUTPUT_BYTES),
+            gentle: Duration::ZERO,
+        }
+    }
+
+    fn values(&self, arm: &Arm) -> Values {
+        let values = self.task.values().with("worktree", &arm.worktree).with("out", &arm.out);
+        values.with("cache", &self.cache).with("scratch", &self.scratch).with("sprag", &self.sprag)
+    }
+
+    /// A command with its placeholders filled in and a scrubbed environment.
+    fn command(
+        &self,
+        template: &[String],
+        env: &BTreeMap<String, String>,
+        values: &Values,
+        dir: &Path,
+    ) -> Result<Command, LaneError> {
+        let fill = |text: &String| expand(text, values).map_err(|error| LaneError::new("fill in a command", error));
+        let words = template.iter().map(fill).collect::<Result<Vec<OsString>, LaneError>>()?;
+        let (program, args) = words.split_first().ok_or_else(|| LaneError::new("start a command", "it is empty"))?;
+        let mut command = Command::new(program, dir).args(args.iter().cloned());
+        for (name, value) in &self.environment {
+            let passed = name == "PATH" || self.task.sandbox.env.iter().any(|wanted| name == wanted.as_str());
+            if passed && !env.contains_key(&*name.to_string_lossy()) {
+                command = command.env(name, value);
+            }
+        }
+        for home in ["HOME", "TMPDIR"].into_iter().filter(|home| !env.contains_key(*home)) {
+            command = command.env(home, &self.scratch);
+        }
+        for (name, value) in env {
+            command = command.env(name, fill(value)?);
+        }
+        Ok(command)
+    }
+
+    fn confine(&self, command: Command, policy: &Policy) -> Command {
+        match &self.confinement {
+            Confinement::Sandboxed(launcher) => sandbox::wrap(command, policy, launcher),
+            Confinement::Unsandboxed => command,
+        }
+    }
+
+    fn fresh_scratch(&self) -> Result<(), LaneError> {
+        let wipe = || match fs::remove_dir_all(&self.scratch) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => fs::create_dir_all(&self.scratch),
+        };
+        wipe().map_err(|error| LaneError::new(format!("empty {}", self.scratch.display()), error))
+    }
+
+    /// Candidate and evaluator at the same time, joined by a socket.
+    fn measure_beside(
+        &self,
+        candidate: Command,
+        evaluator: Command,
+        limits: &Limits,
+        watch: &mut dyn FnMut(Sign),
+    ) -> Result<Outcome, LaneError> {
+        let (ours, theirs) = UnixStream::pair().map_err(|error| LaneError::new("make the channel", error))?;
+        let candidate = candidate.stdin(Stdin::Socket(OwnedFd::from(theirs)));
+        let evaluator = evaluator.stdin(Stdin::Socket(OwnedFd::from(ours)));
+        let heartbeat = limits.heartbeat.clone().unwrap_or_default();
+        let evaluator_limits = Limits { wall: limits.wall.map(|wall| wall + LEAVE), ..Limits::default() };
+        let (stop_candidate, stop_evaluator) = (Cancel::default(), Cancel::default());
+        let (tell, told) = channel();
+        let mut answer: Option<Outcome> = None;
+        let mut ends: [Option<Result<Finished, ProcessError>>; 2] = [None, None];
+        let mut left_alone: Option<Instant> = None;
+        let mut phase = Phase::Run;
+        std::thread::scope(|scope| {
+            for (who, command, limits, stop) in [
+                (Who::Candidate, candidate, limits, &stop_candidate),
+                (Who::Evaluator, evaluator, &evaluator_limits, &stop_evaluator),
+            ] {
+                let tell: Sender<Told> = tell.clone();
+                scope.spawn(move || {
+                    let say = |stream: Stream, line: &str| drop(tell.send(Told::Line(who, stream, line.to_owned())));
+                    let mut say = say;
+                    let end = process::run(command, limits, stop, &mut say);
+                    let _ = tell.send(Told::Ended(who, Box::new(end)));
+                });
+            }
+            while ends.iter().any(Option::is_none) {
+                match told.recv_timeout(Duration::from_millis(50)) {
+                    Ok(Told::Line(Who::Evaluator, Stream::Stdout, line)) => {
+                        heartbeat.beat();
+                        match Message::parse(&line) {
+                            Some(Message::Progress(progress)) => {
+                                if progress.stage == "evaluate" && phase == Phase::Run {
+                                    phase = Phase::Evaluate;
+                                    watch(Sign::Phase(phase));
+                                }
+                                watch(Sign::Progress(progress));
+                            }
+                            Some(message) => answer = message.outcome(),
+                            None => watch(Sign::Output(line)),
+                        }
+                    }
+                    Ok(Told::Line(_, _, line)) => watch(Sign::Output(line)),
+                    Ok(Told::Ended(who, end)) => {
+                        ends[who as usize] = Some(*end);
+                        left_alone.get_or_insert_with(Instant::now);
+                        if who == Who::Evaluator && !matches!(answer, Some(Outcome::Scored(_) | Outcome::Passed)) {
+                            stop_candidate.cancel();
+                        }
+                    }
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
+                let overstayed = left_alone.is_some_and(|since| since.elapsed() > LEAVE);
+                if self.kill.is_cancelled() || overstayed {
+                    stop_candidate.cancel();
+                    stop_evaluator.cancel();
+                }
+            }
+        });
+        if self.kill.is_cancelled() {
+            return Ok(Outcome::Interrupted);
+        }
+        let [Some(candidate), Some(evaluator)] = ends else {
+            return Err(LaneError::new("run candidate and evaluator", "one of them never ended"));
+        };
+        let candidate = candidate.map_err(|error| LaneError::new("run the candidate", error))?;
+        let evaluator = evaluator.map_err(|error| LaneError::new("run the evaluator", error))?;
+        Ok(combine(answer, &candidate, &evaluator))
+    }
+
+    /// The candidate first, then the evaluator over what it left.
+    fn measure_after(
+        &self,
+        candidate: Command,
+        evaluator: Command,
+        limits: &Limits,
+        evaluator_wall: Option<Duration>,
+        smoke: bool,
+        watch: &mut dyn FnMut(Sign),
+    ) -> Result<Outcome, LaneError> {
+        let candidate = self.run_alone(candidate, limits, watch, "the candidate")?;
+        if let Some(outcome) = self.without_score(&candidate) {
+            return Ok(outcome);
+        }
+        watch(Sign::Phase(Phase::Evaluate));
+        let mut answer = None;
+        let limits = Limits { wall: evaluator_wall, ..Limits::default() };
+        let evaluator = process::run(evaluator, &limits, &self.kill, &mut |stream, line| match Message::parse(line) {
+            Some(Message::Progress(progress)) => watch(Sign::Progress(progress)),
+            Some(message) if stream == Stream::Stdout => answer = message.outcome(),
+            _ => watch(Sign::Output(line.to_owned())),
+        })
+        .map_err(|error| LaneError::new("run the evaluator", error))?;
+        if evaluator.end == End::Cancelled {
+            return Ok(Outcome::Interrupted);
+        }
+        match combine(answer, &candidate, &evaluator) {
+            Outcome::Scored(_) if smoke => Ok(Outcome::Passed),
+            outcome => Ok(outcome),
+        }
+    }
+
+    /// The candidate prints its own score.
+    fn measure_pattern(
+        &self,
+        candidate: Command,
+        limits: &Limits,
+        smoke: bool,
+        watch: &mut dyn FnMut(Sign),
+    ) -> Result<Outcome, LaneError> {
+        let Some(pattern) = &self.task.metric.pattern else {
+            return Err(LaneError::new("score the candidate", "the task names neither evaluator nor pattern"));
+        };
+        let mut found: Option<String> = None;
+        let finished = process::run(candidate, limits, &self.kill, &mut |_, line| {
+            if let Some(captures) = pattern.captures(line) {
+                found = captures.get(1).or_else(|| captures.get(0)).map(|group| group.as_str().to_owned());
+            }
+            watch(Sign::Output(line.to_owned()));
+        })
+        .map_err(|error| LaneError::new("run the candidate", error))?;
+        if let Some(outcome) = self.without_score(&finished) {
+            return Ok(outcome);
+        }
+        if smoke {
+            return Ok(Outcome::Passed);
+        }
+        let invalid = |reason, detail| Ok(Outcome::Invalid(Invalid { reason, detail }));
+        let Some(text) = found else {
+            let detail = format!("no line of its output matches `{}`", pattern.as_str());
+            return invalid(Reason::NoMetric, with_tail(detail, &finished));
+        };
+        match text.trim().parse::<f64>() {
+            Ok(value) if value.is_finite() => {
+                let mut score = Score { value, self_reported: true, ..Score::default() };
+                add_facts(&mut score, &finished);
+                Ok(Outcome::Scored(score))
+            }
+            Ok(value) => invalid(Reason::NonFinite, format!("it reports {value}, which is no score")),
+            Err(_) => invalid(Reason::NoMetric, format!("`{text}` is no number")),
+        }
+    }
+
+    fn run_alone(
+        &self,
+        command: Command,
+        limits: &Limits,
+        watch: &mut dyn FnMut(Sign),
+        who: &str,
+    ) -> Result<Finished, LaneError> {
+        process::run(command, limits, &self.kill, &mut |_, line| watch(Sign::Output(line.to_owned())))
+            .map_err(|error| LaneError::new(format!("run {who}"), error))
+    }
+
+    fn without_score(&self, finished: &Finished) -> Option<Outcome> {
+        if finished.end == End::Cancelled {
+            return Some(Outcome::Interrupted);
+        }
+        classify(finished).map(Outcome::Invalid)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Who {
+    Candidate = 0,
+    Evaluator = 1,
+}
+
+enum Told {
+    Line(Who, Stream, String),
+    Ended(Who, Box<Result<Finished, ProcessError>>),
+}
+
+/// What candidate's end, evaluator's end and evaluator's answer mean together.
+fn combine(answer: Option<Outcome>, candidate: &Finished, evaluator: &Finished) -> Outcome {
+    let died = classify(candidate);
+    match (answer, died) {
+        (Some(Outcome::Scored(mut score)), None) => {
+            add_facts(&mut score, candidate);
+            Outcome::Scored(score)
+        }
+        (Some(Outcome::Passed), None) => Outcome::Passed,
+        // It answered well and then broke a limit or crashed: a crash has no metric.
+        (Some(Outcome::Scored(_) | Outcome::Passed), Some(died)) => Outcome::Invalid(died),
+        (Some(Outcome::Invalid(invalid)), died) => {
+            // The evaluator sees a dead candidate as a broken connection; how it died says more.
+            let vague = matches!(invalid.reason, Reason::Crash | Reason::Protocol | Reason::Timeout | Reason::Silence);
+            Outcome::Invalid(died.filter(|_| vague && candidate.end != End::Cancelled).unwrap_or(invalid))
+        }
+        (_, Some(died)) if candidate.end != End::Cancelled => Outcome::Invalid(died),
+        _ => {
+            let what = format!("the evaluator {} without an answer", evaluator.end);
+            Outcome::Invalid(Invalid { reason: Reason::Evaluator, detail: with_tail(what, evaluator) })
+        }
+    }
+}
+
+/// Why a candidate that ended like this has no score; `None` when it ended well.
+fn classify(finished: &Finished) -> Option<Invalid> {
+    let reason = match finished.end {
+        End::Exited(0) => return None,
+        End::Exited(_) if looks_denied(finished) => Reason::Denied,
+        End::Signalled(signal) if signal == libc::SIGSYS => Reason::Denied,
+        End::Signalled(signal) if signal == libc::SIGXFSZ => Reason::Output,
+        End::Exited(_) | End::Signalled(_) => Reason::Crash,
+        End::TimedOut => Reason::Timeout,
+        End::Cancelled => {
+            let detail = "it did not leave after its last answer".to_owned();
+            return Some(Invalid { reason: Reason::Timeout, detail });
+        }
+        End::Silent => Reason::Silence,
+        End::MemoryExceeded => Reason::Memory,
+        End::OutputExceeded => Reason::Output,
+        End::TooManyProcesses => Reason::Processes,
+    };
+    Some(Invalid { reason, detail: with_tail(format!("the candidate {}", finished.end), finished) })
+}
+
+/// An error exit whose last words are those of a refused system call.
+fn looks_denied(finished: &Finished) -> bool {
+    let words = finished.stderr.to_string();
+    ["Permission denied", "os error 13", "Operation not permitted", "os error 1)", "Network is unreachable"]
+        .iter()
+        .any(|refusal| words.contains(refusal))
+}
+
+fn with_tail(what: String, finished: &Finished) -> String {
+    let mut detail = what;
+    let stderr = finished.stderr.to_string();
+    let lines: Vec<&str> = stderr.lines().filter(|line| !line.trim().is_empty()).collect();
+    for line in &lines[lines.len().saturating_sub(12)..] {
+        detail.push('\n');
+        detail.extend(line.chars().take(300));
+    }
+    detail
+}
+
+/// The part of a build's output that says what is wrong: from the first error on, cut.
+fn first_errors(log: &[String]) -> String {
+    let start = log.iter().position(|line| line.contains("error")).unwrap_or(log.len().saturating_sub(60));
+    let cut: Vec<String> = log[start..].iter().take(80).map(|line| line.chars().take(400).collect()).collect();
+    cut.join("\n")
+}
+
+fn add_facts(score: &mut Score, finished: &Finished) {
+    score.facts.insert("peak_memory_bytes".into(), finished.peak_memory_bytes as f64);
+    score.facts.insert("wall_seconds".into(), finished.wall.as_secs_f64());
+    score.facts.insert("cpu_seconds".into(), finished.cpu.as_secs_f64());
+}
+
+/// Copies a file and has it on the disk before the ledger says that the build is done.
+fn copy_synced(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::copy(from, to)?;
+    fs::File::open(to)?.sync_all()
+}

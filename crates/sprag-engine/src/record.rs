@@ -1,0 +1,465 @@
+//! What the ledger remembers: one [`Record`] a line, documented for readers of files in `docs/format.md`.
+//!
+//! Plain data. Writing belongs to `ledger`, meaning to `state`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Version of the ledger's lines that this program writes.
+pub const FORMAT: u32 = 1;
+
+/// Number of a trial within a run; trial 0 is the baseline.
+pub type TrialId = u32;
+
+/// Number of a measurement within a run, counted over all trials.
+pub type MeasureId = u32;
+
+/// A git object name, 40 or 64 hexadecimal digits.
+pub type CommitId = String;
+
+/// One durable fact. Intents (`*_started`) are written before their effect, the others after it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Record {
+    /// A run begins: everything that must not change while it lasts.
+    RunStarted(Box<RunStarted>),
+    /// The program took the run up again after a stop or a crash.
+    RunResumed {
+        /// Version of the program that resumed it.
+        sprag_version: String,
+    },
+    /// A torn last line was cut off before the run went on.
+    LedgerRepaired {
+        /// Bytes that were dropped.
+        dropped_bytes: u64,
+    },
+    /// A proposer is about to be asked for this trial.
+    TrialStarted {
+        /// The trial.
+        trial: TrialId,
+        /// Name of the proposer.
+        proposer: String,
+        /// Commit that the proposal starts from.
+        parent: CommitId,
+    },
+    /// A proposal was committed under `refs/sprag/<run>/<trial>`.
+    Proposed(Proposed),
+    /// The proposer has nothing more to offer, or failed.
+    ProposerStopped {
+        /// The trial that got no proposal.
+        trial: TrialId,
+        /// Why.
+        reason: String,
+    },
+    /// The trial's worktree is about to be built.
+    BuildStarted {
+        /// The trial.
+        trial: TrialId,
+        /// 0 for the proposal, then one for each repair.
+        attempt: u32,
+    },
+    /// The build ended.
+    Built {
+        /// The trial.
+        trial: TrialId,
+        /// The attempt of `build_started`.
+        attempt: u32,
+        /// Wall seconds.
+        seconds: f64,
+        /// `None` when it succeeded.
+        error: Option<String>,
+    },
+    /// One execution of a trial's code is about to start.
+    MeasureStarted(Measure),
+    /// It ended, with a score or without.
+    Measured {
+        /// What was executed.
+        #[serde(flatten)]
+        measure: Measure,
+        /// What came of it.
+        outcome: Outcome,
+        /// Wall seconds of the whole execution, start-up and evaluation included.
+        seconds: f64,
+    },
+    /// The gate, or a rule before it, decided on the trial.
+    Decided {
+        /// The trial.
+        trial: TrialId,
+        /// The decision.
+        verdict: Verdict,
+        /// In plain words, one line.
+        reason: String,
+    },
+    /// The run's branch is about to move to a kept trial's commit.
+    AdvanceStarted {
+        /// The trial.
+        trial: TrialId,
+        /// Where the branch is.
+        from: CommitId,
+        /// Where it goes.
+        to: CommitId,
+    },
+    /// The branch has moved.
+    Advanced {
+        /// The trial.
+        trial: TrialId,
+        /// Where the branch is now.
+        to: CommitId,
+    },
+    /// The last decision is about to be taken back; nothing is erased.
+    UndoStarted {
+        /// The trial whose decision is taken back.
+        trial: TrialId,
+        /// Where the branch goes.
+        to: CommitId,
+    },
+    /// The decision was taken back.
+    Undone {
+        /// The trial.
+        trial: TrialId,
+        /// Where the branch is now.
+        to: CommitId,
+    },
+    /// The champion was brought to a branch of the user's.
+    Merged {
+        /// Trial whose code it is.
+        trial: TrialId,
+        /// The new commit on the user's branch.
+        commit: CommitId,
+        /// That branch.
+        branch: String,
+    },
+    /// The run ended by itself: limits reached, nothing left to try.
+    RunFinished {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The frame of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunStarted {
+    /// The run's name; its branch is `sprag/<run>`.
+    pub run: String,
+    /// Version of the program.
+    pub sprag_version: String,
+    /// Name of the task.
+    pub task: String,
+    /// SHA-256 of `task.toml`.
+    pub task_sha256: String,
+    /// Commit the run starts from.
+    pub base: CommitId,
+    /// SHA-256 over the fixed files, names and contents.
+    pub fixed_sha256: String,
+    /// Name of the metric, for example `val_bpb`.
+    pub metric: String,
+    /// Which way is better.
+    pub direction: Direction,
+    /// What a trial may spend.
+    pub budget: Budget,
+    /// Numbers of the gate that decide in this run.
+    pub policy: Policy,
+    /// Seed from which every seed of the run is derived.
+    pub seed: u64,
+    /// Names of the proposers.
+    pub proposers: Vec<String>,
+    /// What the sandbox enforces here, one phrase each; empty with `--allow-unsandboxed`.
+    pub sandbox: Vec<String>,
+    /// What it lacks here; not empty only with `--allow-unsandboxed`.
+    pub sandbox_missing: Vec<String>,
+    /// Facts about the machine, by name (`cpu`, `cores`, `memory_bytes`, ...).
+    pub machine: BTreeMap<String, String>,
+}
+
+/// Which way is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// A smaller score is better.
+    Lower,
+    /// A larger score is better.
+    Higher,
+}
+
+/// What one execution of a candidate may spend.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "amount", rename_all = "snake_case")]
+pub enum Budget {
+    /// Seconds of training on the evaluator's clock.
+    Seconds(f64),
+    /// Tokens served.
+    Tokens(u64),
+}
+
+/// The gate's numbers; see `gate` for what each does.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// Executions of the baseline before anything is tried, at least 5.
+    pub baseline_repeats: u32,
+    /// One-sided error level of a WIN.
+    pub alpha: f64,
+    /// A screened candidate is confirmed when its advantage exceeds this many standard errors.
+    pub screen_z: f64,
+    /// Most pairs spent on confirming one candidate.
+    pub max_pairs: u32,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy { baseline_repeats: 5, alpha: 0.05, screen_z: 0.5, max_pairs: 3 }
+    }
+}
+
+/// A committed proposal.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Proposed {
+    /// The trial.
+    pub trial: TrialId,
+    /// 0 for the proposal, then one for each repair after a failed build.
+    pub attempt: u32,
+    /// The commit that holds it.
+    pub commit: CommitId,
+    /// One line: what changes.
+    pub title: String,
+    /// What the proposer expects, and why.
+    pub hypothesis: Option<String>,
+    /// The family of ideas it belongs to, for example `learning rate`.
+    pub family: Option<String>,
+    /// The open line of `hypotheses.md` that it tries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idea: Option<String>,
+    /// SHA-256 of the normalised mutable files: equal means the same idea.
+    pub content: String,
+    /// Paths that it changes against its parent.
+    pub paths: Vec<String>,
+    /// Lines added.
+    pub insertions: u32,
+    /// Lines removed.
+    pub deletions: u32,
+}
+
+/// One execution of a trial's code.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measure {
+    /// Number of the measurement.
+    pub measure: MeasureId,
+    /// Trial on whose behalf it is made.
+    pub trial: TrialId,
+    /// Trial whose code is executed: the trial itself, or the incumbent it is paired with.
+    pub arm: TrialId,
+    /// Seed given to the evaluator.
+    pub seed: u64,
+    /// What it is for.
+    pub purpose: Purpose,
+}
+
+/// What a measurement is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// The noise floor: a repeat of the baseline.
+    Baseline,
+    /// A few steps, to see whether it runs at all; never a score.
+    Smoke,
+    /// First full execution of a candidate.
+    Screen,
+    /// Paired with the other arm under the same seed.
+    Confirm,
+    /// `sprag check`: asked for by a person, decides nothing.
+    Check,
+}
+
+/// What came of a measurement. A crash has no metric.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The evaluator gave a score.
+    Scored(Score),
+    /// It ran a smoke test and all was well.
+    Passed,
+    /// No score, and why.
+    Invalid(Invalid),
+    /// The person or a limit of the run stopped it; it says nothing about the candidate.
+    Interrupted,
+}
+
+/// A score with what was seen beside it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// The primary metric.
+    pub value: f64,
+    /// Everything else that is a number, name to value, the unit being the last word of the name
+    /// (`tokens_per_second`, `peak_memory_bytes`, `evaluation_seconds`). Names that begin with
+    /// `reported_` were said by the candidate, the others were measured.
+    #[serde(default)]
+    pub facts: BTreeMap<String, f64>,
+    /// The candidate's own training curve, thinned; x is elapsed seconds or tokens, as the budget's kind.
+    #[serde(default)]
+    pub curve: Vec<[f64; 2]>,
+    /// True when the candidate printed its own score (metric patterns).
+    #[serde(default)]
+    pub self_reported: bool,
+}
+
+/// Why there is no score.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invalid {
+    /// The class.
+    pub reason: Reason,
+    /// What exactly, at most a few lines.
+    pub detail: String,
+}
+
+/// Classes of invalidity. `Display` is the word shown to people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// No proposal: the proposer failed.
+    Proposer,
+    /// Proposal: nothing changed.
+    Empty,
+    /// Proposal: the same normalised content was tried before.
+    Duplicate,
+    /// Proposal: only what the noise depends on changed (seed, shuffling).
+    SeedOnly,
+    /// Proposal: touches files that may not change.
+    OutsideMutable,
+    /// The build failed, repairs included.
+    Build,
+    /// The build took too long.
+    BuildTimeout,
+    /// The candidate ended with an error.
+    Crash,
+    /// It ended with an error after the sandbox refused it something, or was killed for it.
+    Denied,
+    /// It did not end in its time.
+    Timeout,
+    /// It said nothing for too long.
+    Silence,
+    /// It used more memory than allowed.
+    Memory,
+    /// It started too many processes.
+    Processes,
+    /// It wrote more output or more files than allowed.
+    Output,
+    /// A fixed file changed under way.
+    FixedFile,
+    /// Training diverged: NaN or explosion.
+    Diverged,
+    /// Training went on past the budget.
+    Overtime,
+    /// Earlier answers depend on later tokens.
+    Causality,
+    /// The same question got another answer.
+    State,
+    /// An answer is not a finite number.
+    NonFinite,
+    /// An answer has the wrong shape.
+    Shape,
+    /// The candidate does not speak the protocol.
+    Protocol,
+    /// The run ended well but there is no metric in it.
+    NoMetric,
+    /// The evaluator itself failed: nobody's fault but the task's.
+    Evaluator,
+}
+
+/// What was decided on a trial.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Verdict {
+    /// The noise floor is known; there is an incumbent.
+    Baseline {
+        /// Mean score of the repeats.
+        mean: f64,
+        /// Their standard deviation.
+        sd: f64,
+        /// How many.
+        n: u32,
+    },
+    /// Better than the incumbent.
+    Win(Effect),
+    /// Not better.
+    Loss(Effect),
+    /// The interval still spans zero and the pairs are spent.
+    Inconclusive(Effect),
+    /// No score.
+    Invalid(Invalid),
+}
+
+/// Advantage over the incumbent, positive when better whatever the direction of the metric.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Effect {
+    /// Point estimate, in units of the metric.
+    pub gain: f64,
+    /// Lower end of the two-sided interval at level 1 - 2 alpha.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// Pairs it rests on; 0 when it rests on the screening run alone.
+    pub pairs: u32,
+    /// The noise that was assumed: standard deviation of one run.
+    pub sigma: f64,
+}
+
+impl Reason {
+    /// The word shown to people.
+    pub fn word(self) -> &'static str {
+        match self {
+            Reason::Proposer => "proposer",
+            Reason::Empty => "empty",
+            Reason::Duplicate => "duplicate",
+            Reason::SeedOnly => "seed-only",
+            Reason::OutsideMutable => "outside-mutable",
+            Reason::Build => "build",
+            Reason::BuildTimeout => "build-timeout",
+            Reason::Crash => "crash",
+            Reason::Denied => "denied",
+            Reason::Timeout => "timeout",
+            Reason::Silence => "silence",
+            Reason::Memory => "memory",
+            Reason::Processes => "processes",
+            Reason::Output => "output",
+            Reason::FixedFile => "fixed-file",
+            Reason::Diverged => "diverged",
+            Reason::Overtime => "overtime",
+            Reason::Causality => "causality",
+            Reason::State => "state",
+            Reason::NonFinite => "non-finite",
+            Reason::Shape => "shape",
+            Reason::Protocol => "protocol",
+            Reason::NoMetric => "no-metric",
+            Reason::Evaluator => "evaluator",
+        }
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.pad(self.word())
+    }
+}
+
+impl std::fmt::Display for Invalid {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.detail.lines().find(|line| !line.trim().is_empty()) {
+            Some(line) => write!(formatter, "{}: {}", self.reason, line.trim()),
+            None => write!(formatter, "{}", self.reason),
+        }
+    }
+}
+
+impl Verdict {
+    /// The word shown to people.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Verdict::Baseline { .. } => "BASELINE",
+            Verdict::Win(_) => "WIN",
+            Verdict::Loss(_) => "LOSS",
+            Verdict::Inconclusive(_) => "INCONCLUSIVE",
+            Verdict::Invalid(_) => "INVALID",
+        }
+    }
+}

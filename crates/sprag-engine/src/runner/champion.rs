@@ -1,0 +1,115 @@
+//! What a person does with a run's result: take a decision back, or bring the champion home.
+
+use super::steps::Steps;
+use super::{EngineError, Setup};
+use crate::event::Observer;
+use crate::lane::{Arm, BuildEnd, Job, Lane, LaneError, Sign};
+use crate::record::{CommitId, Outcome, TrialId};
+use crate::session::unbiased_scores;
+use crate::state::State;
+
+/// Takes back the last decision of a run: a kept trial leaves the branch, a discarded one may be proposed
+/// again. Nothing is erased. Gives the trial and the state after it.
+///
+/// # Errors
+/// There is nothing to take back, or another program works on the task.
+pub fn undo(setup: Setup, observer: &mut dyn Observer) -> Result<(TrialId, State), EngineError> {
+    let mut steps = open_existing(setup, observer)?;
+    let trial = steps.undo()?;
+    Ok((trial, steps.into_state()))
+}
+
+/// What [`merge`] did.
+#[derive(Clone, Debug)]
+pub struct Merged {
+    /// The trial whose code it is.
+    pub trial: TrialId,
+    /// The commit on the user's branch.
+    pub commit: CommitId,
+    /// The branch.
+    pub branch: String,
+    /// The commit's message.
+    pub message: String,
+}
+
+/// Brings the champion to a branch of the user's (`None`: the one checked out) as one commit, with the
+/// evidence in its message.
+///
+/// # Errors
+/// Nothing was kept, the branch cannot take the change, or the checkout is not clean.
+pub fn merge(setup: Setup, branch: Option<&str>, observer: &mut dyn Observer) -> Result<Merged, EngineError> {
+    let mut steps = open_existing(setup, observer)?;
+    let state = steps.state().clone();
+    let (Some(run), Some(trial)) = (&state.run, state.incumbent.filter(|trial| *trial > 0)) else {
+        return Err(EngineError::Refused("merge the champion: no trial was kept, so there is nothing to merge".into()));
+    };
+    let branch = match branch {
+        Some(branch) => branch.to_owned(),
+        None => steps.repo().current_branch()?.ok_or_else(|| {
+            EngineError::Refused("merge the champion: no branch is checked out; name one with `--branch`".into())
+        })?,
+    };
+    let tip = state.tip.clone().unwrap_or_default();
+    let message = evidence(&state);
+    let commit = steps.repo().merge_into(&branch, &run.base, &tip, &message)?;
+    steps.merged(trial, commit.clone(), branch.clone())?;
+    Ok(Merged { trial, commit, branch, message })
+}
+
+fn open_existing(setup: Setup, observer: &mut dyn Observer) -> Result<Steps<'_>, EngineError> {
+    let name = super::named_or_latest(&setup.task.dir, setup.run.as_deref())?;
+    let setup = Setup { run: Some(name), new_run: false, ..setup };
+    Steps::open(setup, Box::new(NoLane), Vec::new(), observer)
+}
+
+/// The kept trials and what they rest on, as a commit message.
+pub fn evidence(state: &State) -> String {
+    let Some(run) = &state.run else { return String::new() };
+    let kept: Vec<_> = state.trials.iter().filter(|trial| trial.id > 0 && trial.kept).collect();
+    let mut text = match kept.as_slice() {
+        [one] => format!("{}\n\n", one.title()),
+        several => format!("Take {} improvements of {} found by sprag\n\n", several.len(), run.metric),
+    };
+    if let Some((mean, sd, n)) = state.baseline() {
+        text += &format!("Baseline: {} {mean:.5}, sd {sd:.5} over n={n} seeds\n", run.metric);
+    }
+    for trial in &kept {
+        let Some(effect) = trial.effect() else { continue };
+        text += &format!(
+            "Trial {}: {}: gain {:.5} [{:.5}, {:.5}] from {} pairs\n",
+            trial.id,
+            trial.title(),
+            effect.gain,
+            effect.low,
+            effect.high,
+            effect.pairs
+        );
+    }
+    if let Some(champion) = state.incumbent {
+        let scores = unbiased_scores(state, champion);
+        if let Some(mean) = sprag_measure::stats::mean(&scores) {
+            text += &format!("Champion: {} {mean:.5} over n={} runs not used to select it\n", run.metric, scores.len());
+        }
+    }
+    let machine = run.machine.get("cpu").map_or("unknown", String::as_str);
+    text += &format!("Budget {} a run, run {}, seed {}, on {machine}\n", run.budget, run.run, run.seed);
+    text
+}
+
+/// Undoing and merging execute nothing.
+struct NoLane;
+
+impl Lane for NoLane {
+    fn build(
+        &mut self,
+        _: &Arm,
+        _: Option<std::time::Duration>,
+        _: &mut dyn FnMut(Sign),
+    ) -> Result<BuildEnd, LaneError> {
+        Err(LaneError::new("build", "this command executes nothing"))
+    }
+
+    fn measure(&mut self, _: &Arm, _: &Job, _: &mut dyn FnMut(Sign)) -> Result<Outcome, LaneError> {
+        Err(LaneError::new("measure", "this command executes nothing"))
+    }
+}

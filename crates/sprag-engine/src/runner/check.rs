@@ -1,0 +1,174 @@
+//! Scores the user's working tree against the incumbent. Commits and records nothing.
+
+use std::path::Path;
+
+use serde::Serialize;
+use sprag_measure::{clock, stats};
+
+use super::lock::Lock;
+use super::{EngineError, Layout, Setup, load, open_repo};
+use crate::event::{Event, Observer};
+use crate::gate::{self, Screened};
+use crate::lane::{Arm, BuildEnd, Job, Lane, Local, Sign};
+use crate::record::{Effect, Invalid, Measure, Outcome, Purpose, Reason, TrialId};
+use crate::session::{noise, split_mix, unbiased_scores};
+use crate::state::State;
+
+/// What a check found.
+#[derive(Clone, Debug, Serialize)]
+pub struct CheckReport {
+    /// Name of the metric.
+    pub metric: String,
+    /// Mutable files that differ from the commit checked out.
+    pub changed: Vec<String>,
+    /// Seed of the measurement.
+    pub seed: u64,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The incumbent, if a run has one.
+    pub incumbent: Option<Incumbent>,
+    /// Gain over the incumbent, from this one run; `None` without an incumbent or a score.
+    pub effect: Option<Effect>,
+    /// True when the loop would go on to confirm it with pairs.
+    pub promising: bool,
+}
+
+/// What the check is compared with.
+#[derive(Clone, Debug, Serialize)]
+pub struct Incumbent {
+    /// Its trial.
+    pub trial: TrialId,
+    /// Mean of its scores that were not used to select it.
+    pub mean: f64,
+    /// Noise of one run.
+    pub sigma: f64,
+    /// Scores that the mean rests on.
+    pub n: usize,
+}
+
+/// Builds, smoke-tests and scores the working tree once.
+///
+/// # Errors
+/// Another program works on the task, or files outside the mutable ones differ from the commit.
+pub fn check(setup: Setup, observer: &mut dyn Observer) -> Result<CheckReport, EngineError> {
+    let task = &setup.task;
+    let layout = Layout::of(&task.dir);
+    let _lock = Lock::take(&layout, &format!("with `sprag check` since {}", clock::now_rfc3339()))?;
+    let repo = open_repo(task)?;
+    repo.exclude(".sprag/")?;
+    let state = load(&task.dir, setup.run.as_deref()).map(|(state, _)| state).unwrap_or_default();
+    let arm = Arm { worktree: layout.worktrees().join("check"), out: layout.outs().join("check") };
+    clear(&repo, &arm)?;
+    repo.worktree_add(&arm.worktree, &repo.head()?)?;
+    let changed = copy_mutable(&setup, &arm.worktree);
+    let scored = changed.and_then(|changed| Ok((changed, score(&setup, &layout, &arm, &state, observer)?)));
+    clear(&repo, &arm)?;
+    let (changed, (seed, outcome)) = scored?;
+    let incumbent = state.incumbent.and_then(|trial| {
+        let scores = unbiased_scores(&state, trial);
+        let (mean, sigma) = (stats::mean(&scores)?, noise(&state).sigma()?);
+        Some(Incumbent { trial, mean, sigma, n: scores.len() })
+    });
+    let screened = match (&outcome, &incumbent, &state.run) {
+        (Outcome::Scored(score), Some(incumbent), Some(run)) => {
+            let scores = unbiased_scores(&state, incumbent.trial);
+            gate::screen(score.value, &scores, noise(&state), run.direction, &run.policy)
+        }
+        _ => None,
+    };
+    let (effect, promising) = match screened {
+        Some(Screened::Promising(effect)) => (Some(effect), true),
+        Some(Screened::Dropped(effect)) => (Some(effect), false),
+        None => (None, false),
+    };
+    let metric = task.metric.name.clone();
+    Ok(CheckReport { metric, changed, seed, outcome, incumbent, effect, promising })
+}
+
+/// Copies the mutable files of the user's checkout; other differences are refused by name.
+fn copy_mutable(setup: &Setup, worktree: &Path) -> Result<Vec<String>, EngineError> {
+    let task = &setup.task;
+    let list = |tree: &Path| task.files.mutable_in(tree).map_err(EngineError::state("list the files of", tree));
+    let (ours, theirs) = (list(&task.dir)?, list(worktree)?);
+    let mut changed = Vec::new();
+    for path in &ours {
+        let (from, to) = (task.dir.join(path), worktree.join(path));
+        let bytes = std::fs::read(&from).map_err(EngineError::state("read", &from))?;
+        if std::fs::read(&to).is_ok_and(|old| old == bytes) {
+            continue;
+        }
+        if let Some(parent) = to.parent() {
+            std::fs::create_dir_all(parent).map_err(EngineError::state("create", parent))?;
+        }
+        std::fs::write(&to, bytes).map_err(EngineError::state("write", &to))?;
+        changed.push(path.clone());
+    }
+    for path in theirs.iter().filter(|path| !ours.contains(path)) {
+        let gone = worktree.join(path);
+        std::fs::remove_file(&gone).map_err(EngineError::state("remove", &gone))?;
+        changed.push(path.clone());
+    }
+    if task.fixed_sha256(&task.dir)? != task.fixed_sha256(worktree)? {
+        let what = "check the working tree: a fixed file differs from the commit; take that change back or commit it";
+        return Err(EngineError::Refused(what.into()));
+    }
+    Ok(changed)
+}
+
+fn score(
+    setup: &Setup,
+    layout: &Layout,
+    arm: &Arm,
+    state: &State,
+    observer: &mut dyn Observer,
+) -> Result<(u64, Outcome), EngineError> {
+    let task = &setup.task;
+    let mut lane = Local {
+        task: task.clone(),
+        confinement: setup.confinement.clone(),
+        sprag: setup.sprag_program.clone(),
+        environment: setup.environment.clone(),
+        cache: layout.cache(),
+        scratch: layout.scratch(),
+        default_memory_bytes: setup.default_memory_bytes,
+        kill: setup.kill.clone(),
+    };
+    let trial = state.trials.len() as TrialId;
+    let stamp = clock::now_rfc3339().bytes().fold(setup.seed, |mixed, byte| split_mix(mixed, u64::from(byte)));
+    let seed = stamp >> 11;
+    let measure = Measure { measure: state.next_measure, trial, arm: trial, seed, purpose: Purpose::Check };
+    let mut watch = |sign: Sign| {
+        let measure = Some(measure.clone());
+        observer.observe(&match sign {
+            Sign::Phase(phase) => Event::Phase { trial, phase, measure, expected_seconds: None },
+            Sign::Progress(progress) => Event::Progress(progress),
+            Sign::Output(text) => Event::Output { trial, text },
+        });
+    };
+    match lane.build(arm, None, &mut watch)? {
+        BuildEnd::Done => {}
+        BuildEnd::Interrupted => return Ok((seed, Outcome::Interrupted)),
+        BuildEnd::Failed(detail) => {
+            return Ok((seed, Outcome::Invalid(Invalid { reason: Reason::Build, detail })));
+        }
+    }
+    let mut job = Job { seed, budget: task.budget, smoke: true, longest: None };
+    if task.has_smoke() {
+        let smoke = lane.measure(arm, &job, &mut watch)?;
+        if matches!(smoke, Outcome::Invalid(_) | Outcome::Interrupted) {
+            return Ok((seed, smoke));
+        }
+    }
+    job.smoke = false;
+    Ok((seed, lane.measure(arm, &job, &mut watch)?))
+}
+
+fn clear(repo: &crate::repo::Repo, arm: &Arm) -> Result<(), EngineError> {
+    if arm.worktree.exists() {
+        repo.worktree_remove(&arm.worktree)?;
+    }
+    if arm.out.exists() {
+        std::fs::remove_dir_all(&arm.out).map_err(EngineError::state("remove", &arm.out))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,579 @@
+//! One method for each step that `session` may ask for.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use sprag_measure::clock;
+
+use super::lock::Lock;
+use super::{EngineError, Layout, Setup, named_or_latest, number_of, open_repo, runs};
+use crate::event::{Event, Observer, Phase};
+use crate::lane::{Arm, BuildEnd, Job, Lane, Sign};
+use crate::ledger::Ledger;
+use crate::proposer::{self, Brief, Declined, Proposal, Proposer};
+use crate::record::{
+    CommitId, Invalid, Measure, Outcome, Proposed, Purpose, Reason, Record, RunStarted, TrialId, Verdict,
+};
+use crate::repo::Repo;
+use crate::session::{Rules, Step, next_step};
+use crate::state::{Pending, State};
+
+/// A run that is being carried out.
+pub struct Steps<'a> {
+    setup: Setup,
+    run: String,
+    layout: Layout,
+    repo: Repo,
+    ledger: Ledger,
+    state: State,
+    lane: Box<dyn Lane>,
+    proposers: Vec<Box<dyn Proposer>>,
+    observer: &'a mut dyn Observer,
+    began: Instant,
+    _lock: Lock,
+}
+
+/// Whether the run goes on after a step.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    On,
+    Stop,
+}
+
+impl<'a> Steps<'a> {
+    /// Takes the lock, opens or begins the ledger, and brings branch and state into agreement.
+    pub fn open(
+        setup: Setup,
+        lane: Box<dyn Lane>,
+        proposers: Vec<Box<dyn Proposer>>,
+        observer: &'a mut dyn Observer,
+    ) -> Result<Steps<'a>, EngineError> {
+        let layout = Layout::of(&setup.task.dir);
+        let lock = Lock::take(&layout, &format!("since {}", clock::now_rfc3339()))?;
+        let repo = open_repo(&setup.task)?;
+        repo.exclude(".sprag/")?;
+        let run = name_of_run(&setup)?;
+        let (ledger, contents) = Ledger::open(&layout.ledger(&run))?;
+        let state = State::fold(contents.lines.iter().map(|line| (line.at.as_str(), &line.record)));
+        let torn_bytes = contents.torn_bytes;
+        let began = Instant::now();
+        let mut steps =
+            Steps { setup, run, layout, repo, ledger, state, lane, proposers, observer, began, _lock: lock };
+        if torn_bytes > 0 {
+            steps.warn(
+                format!("the ledger's last line was torn: {torn_bytes} bytes of it were cut off"),
+                Some("nothing recorded is lost; the step it belonged to is done again".into()),
+            );
+            steps.append(Record::LedgerRepaired { dropped_bytes: torn_bytes })?;
+        }
+        steps.begin_or_resume()?;
+        Ok(steps)
+    }
+
+    fn begin_or_resume(&mut self) -> Result<(), EngineError> {
+        let task = &self.setup.task;
+        if let Some(run) = self.state.run.clone() {
+            let changed = |what: &str| EngineError::Changed { run: run.run.clone(), what: what.into() };
+            if run.task_sha256 != task.sha256 {
+                return Err(changed("task.toml"));
+            }
+            if self.fixed_sha256_at(&run.base)? != run.fixed_sha256 {
+                return Err(changed("a file listed under `files.external`"));
+            }
+            self.append(Record::RunResumed { sprag_version: self.setup.sprag_version.clone() })?;
+        } else {
+            let base = self.repo.head()?;
+            let record = RunStarted {
+                run: self.run.clone(),
+                sprag_version: self.setup.sprag_version.clone(),
+                task: task.name.clone(),
+                task_sha256: task.sha256.clone(),
+                fixed_sha256: self.fixed_sha256_at(&base)?,
+                base,
+                metric: task.metric.name.clone(),
+                direction: task.metric.direction,
+                budget: task.budget,
+                policy: task.gate,
+                seed: self.setup.seed,
+                proposers: self.proposers.iter().map(|proposer| proposer.name().to_owned()).collect(),
+                sandbox: self.setup.sandbox_facts.0.clone(),
+                sandbox_missing: self.setup.sandbox_facts.1.clone(),
+                machine: self.setup.machine.clone(),
+            };
+            self.append(Record::RunStarted(Box::new(record)))?;
+        }
+        if let (None, Some(tip)) = (self.repo.read_ref(&self.branch())?, self.state.tip.clone()) {
+            self.repo.set_ref(&self.branch(), &tip, None)?;
+        }
+        self.repo.prune()?;
+        Ok(())
+    }
+
+    /// Hash of the fixed files at a commit, and of the external ones as they are now.
+    fn fixed_sha256_at(&self, commit: &str) -> Result<String, EngineError> {
+        let tree = self.layout.worktrees().join(format!("{}-fixed", self.run));
+        self.checkout(&tree, commit)?;
+        let sha256 = self.setup.task.fixed_sha256(&tree);
+        self.repo.worktree_remove(&tree)?;
+        Ok(sha256?)
+    }
+
+    /// Carries steps out until the run is finished or stopped.
+    pub fn run(&mut self) -> Result<(), EngineError> {
+        while !self.setup.cancel.is_cancelled() && !self.setup.kill.is_cancelled() {
+            let step = next_step(&self.state, self.rules());
+            if self.carry_out(step)? == Flow::Stop {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The state after the last step.
+    pub fn into_state(self) -> State {
+        self.state
+    }
+
+    fn rules(&self) -> Rules {
+        let open = self.state.open_trial().map(|trial| trial.proposer.as_str());
+        let repairs = self.proposers.iter().any(|one| Some(one.name()) == open && one.can_repair());
+        Rules {
+            builds: self.setup.task.build.is_some(),
+            smokes: self.setup.task.has_smoke(),
+            repairs,
+            max_trials: self.setup.max_trials,
+        }
+    }
+
+    fn carry_out(&mut self, step: Step) -> Result<Flow, EngineError> {
+        match step {
+            Step::FinishMove(pending) => self.finish_move(&pending)?,
+            Step::StartTrial(trial) => return self.start_trial(trial),
+            Step::Propose(0) => self.propose_baseline()?,
+            Step::Propose(trial) | Step::Repair(trial) => return self.propose(trial),
+            Step::Build(trial) => return self.build(trial),
+            Step::Measure(measure) => return self.measure(measure),
+            Step::Decide(trial, verdict, reason) => self.decide(trial, verdict, reason)?,
+            Step::Advance(trial) => self.advance(trial)?,
+            Step::Finish(reason) => {
+                self.append(Record::RunFinished { reason })?;
+                return Ok(Flow::Stop);
+            }
+        }
+        Ok(Flow::On)
+    }
+
+    fn start_trial(&mut self, trial: TrialId) -> Result<Flow, EngineError> {
+        if trial > 0 && self.out_of_time() {
+            let reason = "the time for this run is used up".to_owned();
+            return self.carry_out(Step::Finish(reason));
+        }
+        let parent = self.tip();
+        let proposer = if trial == 0 {
+            "baseline".to_owned()
+        } else {
+            match self.proposers.len() {
+                0 => return self.carry_out(Step::Finish("there is no proposer".into())),
+                several => self.proposers[(trial as usize - 1) % several].name().to_owned(),
+            }
+        };
+        self.append(Record::TrialStarted { trial, proposer, parent })?;
+        Ok(Flow::On)
+    }
+
+    /// A trial is not begun when it would probably end after the limit.
+    fn out_of_time(&self) -> bool {
+        let Some(limit) = self.setup.max_seconds else { return false };
+        let build = self.longest_build().unwrap_or_default().as_secs_f64().min(30.0);
+        let needed = build + self.typical_measure().unwrap_or(0.0);
+        self.began.elapsed().as_secs_f64() + needed > limit
+    }
+
+    fn propose_baseline(&mut self) -> Result<(), EngineError> {
+        let commit = self.tip();
+        let arm = self.arm(0);
+        self.checkout(&arm.worktree, &commit)?;
+        let content = proposer::content_of(&self.setup.task, &arm.worktree)?;
+        self.repo.set_ref(&self.trial_ref(0), &commit, None)?;
+        let title = "baseline".to_owned();
+        let proposed = Proposed { commit, title, content, ..Proposed::default() };
+        self.append(Record::Proposed(proposed))?;
+        Ok(())
+    }
+
+    /// Asks for a proposal, or for its repair, and commits what may be tried.
+    fn propose(&mut self, id: TrialId) -> Result<Flow, EngineError> {
+        let Some(trial) = self.state.trial(id).cloned() else { return Ok(Flow::On) };
+        self.emit(Event::Phase { trial: id, phase: Phase::Propose, measure: None, expected_seconds: None });
+        let arm = self.arm(id);
+        let repair = trial.proposed.as_ref().and_then(|_| trial.builds.last()?.error.clone());
+        let attempt = trial.builds.len() as u32;
+        let from = trial.proposed.as_ref().map_or(&trial.parent, |proposed| &proposed.commit);
+        self.checkout(&arm.worktree, from)?;
+        let brief_dir = self.layout.brief(&self.run, id);
+        std::fs::create_dir_all(&brief_dir).map_err(EngineError::state("create", &brief_dir))?;
+        let Some(index) = self.proposers.iter().position(|one| one.name() == trial.proposer) else {
+            // A resumed run may have other proposers: the trial that waits for a gone one starts again.
+            return self.start_trial(id);
+        };
+        let brief = Brief {
+            task: &self.setup.task,
+            state: &self.state,
+            trial: id,
+            seed: self.state.run.as_ref().map_or(self.setup.seed, |run| run.seed),
+            worktree: &arm.worktree,
+            brief_dir: &brief_dir,
+            hypotheses: &self.layout.hypotheses(),
+            repair: repair.as_deref(),
+            machine: &self.setup.machine,
+            repo: &self.repo,
+            cancel: &self.setup.kill,
+        };
+        let proposal = match self.proposers[index].propose(&brief) {
+            Ok(proposal) => proposal,
+            Err(_) if self.setup.kill.is_cancelled() => return Ok(Flow::Stop),
+            Err(Declined::Exhausted(reason)) => {
+                self.proposers.remove(index);
+                self.forget(id)?;
+                if self.proposers.is_empty() {
+                    self.append(Record::ProposerStopped { trial: id, reason })?;
+                    return Ok(Flow::On);
+                }
+                return self.start_trial(id);
+            }
+            Err(Declined::Failed(detail)) => {
+                let invalid = Invalid { reason: Reason::Proposer, detail };
+                let line = invalid.to_string();
+                self.decide(id, Verdict::Invalid(invalid), line)?;
+                return Ok(Flow::On);
+            }
+        };
+        self.admit(id, attempt, &arm, proposal)?;
+        Ok(Flow::On)
+    }
+
+    fn admit(&mut self, id: TrialId, attempt: u32, arm: &Arm, proposal: Proposal) -> Result<(), EngineError> {
+        let Some(trial) = self.state.trial(id) else { return Ok(()) };
+        let parent = trial.parent.clone();
+        let admitted = proposer::admit(&self.setup.task, &self.repo, &arm.worktree, &parent, &self.state, id)?;
+        let admitted = match admitted {
+            Ok(admitted) => admitted,
+            Err(invalid) => {
+                // Rejected before it costs anything, yet not lost: whatever it changed stays reachable.
+                if invalid.reason != Reason::Empty {
+                    let commit = self.repo.commit_all(&arm.worktree, &message(&proposal), &parent)?;
+                    self.repo.set_ref(&self.trial_ref(id), &commit, None)?;
+                }
+                let reason = format!("{}: rejected, {invalid}", proposal.title);
+                return self.decide(id, Verdict::Invalid(invalid), reason);
+            }
+        };
+        let commit = self.repo.commit_all(&arm.worktree, &message(&proposal), &parent)?;
+        self.repo.set_ref(&self.trial_ref(id), &commit, None)?;
+        let (insertions, deletions) = self.repo.diff_stat(&parent, &commit)?;
+        let proposed = Proposed {
+            trial: id,
+            attempt,
+            commit,
+            title: proposal.title,
+            hypothesis: proposal.hypothesis,
+            family: proposal.family,
+            idea: proposal.idea,
+            content: admitted.content,
+            paths: admitted.paths,
+            insertions,
+            deletions,
+        };
+        self.append(Record::Proposed(proposed))
+    }
+
+    fn build(&mut self, id: TrialId) -> Result<Flow, EngineError> {
+        let Some(proposed) = self.state.trial(id).and_then(|trial| trial.proposed.clone()) else {
+            return Ok(Flow::On);
+        };
+        let arm = self.arm(id);
+        self.checkout(&arm.worktree, &proposed.commit)?;
+        let attempt = proposed.attempt;
+        self.append(Record::BuildStarted { trial: id, attempt })?;
+        let began = Instant::now();
+        let end = self.build_arm(id, &arm)?;
+        let seconds = began.elapsed().as_secs_f64();
+        let error = match end {
+            BuildEnd::Interrupted => return Ok(Flow::Stop),
+            BuildEnd::Done => None,
+            BuildEnd::Failed(error) => Some(error),
+        };
+        let built = error.is_none();
+        self.append(Record::Built { trial: id, attempt, seconds, error })?;
+        if let Some(invalid) = self.tampered(&arm).filter(|_| built) {
+            let line = invalid.to_string();
+            self.decide(id, Verdict::Invalid(invalid), line)?;
+        }
+        Ok(Flow::On)
+    }
+
+    fn build_arm(&mut self, id: TrialId, arm: &Arm) -> Result<BuildEnd, EngineError> {
+        let longest = self.longest_build();
+        let observer = &mut *self.observer;
+        let mut watch = watcher(observer, id, None, longest.map(|longest| longest.as_secs_f64()));
+        Ok(self.lane.build(arm, longest, &mut watch)?)
+    }
+
+    fn measure(&mut self, measure: Measure) -> Result<Flow, EngineError> {
+        let arm = self.arm(measure.arm);
+        if self.ensure_built(measure.arm, &arm)? == Flow::Stop {
+            return Ok(Flow::Stop);
+        }
+        let longest = self.longest_baseline();
+        let smoke = measure.purpose == Purpose::Smoke;
+        let budget = self.setup.task.budget;
+        let job = Job { seed: measure.seed, budget, smoke, longest };
+        self.append(Record::MeasureStarted(measure.clone()))?;
+        let began = Instant::now();
+        let expected = if smoke { None } else { self.typical_measure() };
+        let observer = &mut *self.observer;
+        let mut watch = watcher(observer, measure.trial, Some(measure.clone()), expected);
+        let outcome = self.lane.measure(&arm, &job, &mut watch)?;
+        let seconds = began.elapsed().as_secs_f64();
+        let outcome = match (outcome, self.tampered(&arm)) {
+            (Outcome::Interrupted, _) => Outcome::Interrupted,
+            (_, Some(invalid)) => Outcome::Invalid(invalid),
+            (Outcome::Scored(_), None) if smoke => Outcome::Passed,
+            (outcome, None) => outcome,
+        };
+        let stop = outcome == Outcome::Interrupted;
+        self.append(Record::Measured { measure, outcome, seconds })?;
+        Ok(if stop { Flow::Stop } else { Flow::On })
+    }
+
+    /// An arm whose worktree or artifacts are gone (undone decisions, a cleaned folder) is built again.
+    fn ensure_built(&mut self, id: TrialId, arm: &Arm) -> Result<Flow, EngineError> {
+        let complete = arm.worktree.exists() && (self.setup.task.build.is_none() || arm.out.exists());
+        if complete {
+            return Ok(Flow::On);
+        }
+        let Some(commit) = self.commit_of(id) else { return Ok(Flow::On) };
+        self.checkout(&arm.worktree, &commit)?;
+        match self.build_arm(id, arm)? {
+            BuildEnd::Done => Ok(Flow::On),
+            BuildEnd::Interrupted => Ok(Flow::Stop),
+            BuildEnd::Failed(error) => {
+                Err(EngineError::Refused(format!("build trial {id} again: it built before and fails now: {error}")))
+            }
+        }
+    }
+
+    fn tampered(&self, arm: &Arm) -> Option<Invalid> {
+        let expected = &self.state.run.as_ref()?.fixed_sha256;
+        let detail = match self.setup.task.fixed_sha256(&arm.worktree) {
+            Ok(found) if found == *expected => return None,
+            Ok(_) => "a fixed file is not what it was when the run began".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Some(Invalid { reason: Reason::FixedFile, detail })
+    }
+
+    fn decide(&mut self, trial: TrialId, verdict: Verdict, reason: String) -> Result<(), EngineError> {
+        let stays = matches!(verdict, Verdict::Baseline { .. } | Verdict::Win(_));
+        self.append(Record::Decided { trial, verdict, reason })?;
+        let decided = self.state.trial(trial).and_then(|trial| Some((trial.proposed.clone()?.idea?, trial)));
+        if let Some((idea, trial)) = decided {
+            // Ticking is a courtesy to people; it may not stop the loop.
+            let ticked = proposer::hypotheses::tick(&self.layout.hypotheses(), &idea, trial);
+            if let Err(error) = ticked {
+                self.warn(format!("cannot tick off a hypothesis: {error}"), None);
+            }
+        }
+        if !stays {
+            self.forget(trial)?;
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, trial: TrialId) -> Result<(), EngineError> {
+        let Some(to) = self.commit_of(trial) else { return Ok(()) };
+        self.append(Record::AdvanceStarted { trial, from: self.tip(), to: to.clone() })?;
+        self.finish_move(&Pending { trial, to, undo: false })
+    }
+
+    fn finish_move(&mut self, pending: &Pending) -> Result<(), EngineError> {
+        let Pending { trial, to, undo } = pending.clone();
+        let before = self.state.incumbent;
+        self.repo.set_ref(&self.branch(), &to, None)?;
+        if undo {
+            self.append(Record::Undone { trial, to })?;
+        } else {
+            self.append(Record::Advanced { trial, to })?;
+        }
+        // The arm that lost its place is not paired with any more.
+        match before {
+            Some(old) if !undo && old != trial => self.forget(old),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the last decision back.
+    pub fn undo(&mut self) -> Result<TrialId, EngineError> {
+        if let Some(pending) = self.state.pending.clone() {
+            self.finish_move(&pending)?;
+        }
+        let last = self.state.trials.iter().rev().find(|trial| trial.id > 0 && trial.verdict.is_some() && !trial.undone);
+        let Some(last) = last else {
+            return Err(EngineError::Refused("undo the last decision: there is none to take back".into()));
+        };
+        let (trial, kept) = (last.id, last.kept);
+        let to = if kept { last.parent.clone() } else { self.tip() };
+        self.append(Record::UndoStarted { trial, to: to.clone() })?;
+        self.finish_move(&Pending { trial, to, undo: true })?;
+        if kept {
+            self.forget(trial)?;
+        }
+        Ok(trial)
+    }
+
+    /// Records that the champion was merged.
+    pub fn merged(&mut self, trial: TrialId, commit: CommitId, branch: String) -> Result<(), EngineError> {
+        self.append(Record::Merged { trial, commit, branch })
+    }
+
+    /// The state so far.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The task's repository.
+    pub fn repo(&self) -> &Repo {
+        &self.repo
+    }
+
+    /// Worktree, build output and brief of a trial that is not executed any more.
+    fn forget(&mut self, id: TrialId) -> Result<(), EngineError> {
+        let arm = self.arm(id);
+        if arm.worktree.exists() {
+            self.repo.worktree_remove(&arm.worktree)?;
+        }
+        for dir in [arm.out, self.layout.brief(&self.run, id)] {
+            remove_dir(&dir)?;
+        }
+        Ok(())
+    }
+
+    /// A clean checkout of a commit, whatever lay there before.
+    fn checkout(&self, worktree: &Path, commit: &str) -> Result<(), EngineError> {
+        if worktree.exists() {
+            self.repo.worktree_remove(worktree)?;
+            remove_dir(worktree)?;
+        }
+        Ok(self.repo.worktree_add(worktree, commit)?)
+    }
+
+    fn arm(&self, trial: TrialId) -> Arm {
+        Arm { worktree: self.layout.worktree(&self.run, trial), out: self.layout.out(&self.run, trial) }
+    }
+
+    fn commit_of(&self, trial: TrialId) -> Option<CommitId> {
+        Some(self.state.trial(trial)?.proposed.as_ref()?.commit.clone())
+    }
+
+    fn tip(&self) -> CommitId {
+        self.state.tip.clone().unwrap_or_default()
+    }
+
+    fn branch(&self) -> String {
+        format!("refs/heads/sprag/{}", self.run)
+    }
+
+    fn trial_ref(&self, trial: TrialId) -> String {
+        format!("refs/sprag/{}/{trial}", self.run)
+    }
+
+    fn longest_build(&self) -> Option<Duration> {
+        let builds = self.state.trials.iter().flat_map(|trial| &trial.builds);
+        builds.map(|build| build.seconds).reduce(f64::max).map(Duration::from_secs_f64)
+    }
+
+    fn longest_baseline(&self) -> Option<Duration> {
+        let runs = &self.state.trial(0)?.runs;
+        let full = runs.iter().filter(|run| matches!(run.outcome, Some(Outcome::Scored(_))));
+        full.map(|run| run.seconds).reduce(f64::max).map(Duration::from_secs_f64)
+    }
+
+    /// Seconds of a full measurement, from the last one that was scored.
+    fn typical_measure(&self) -> Option<f64> {
+        let runs = self.state.trials.iter().rev().flat_map(|trial| trial.runs.iter().rev());
+        runs.filter(|run| matches!(run.outcome, Some(Outcome::Scored(_)))).map(|run| run.seconds).next()
+    }
+
+    fn append(&mut self, record: Record) -> Result<(), EngineError> {
+        let line = self.ledger.append(&clock::now_rfc3339(), &record)?;
+        self.state.apply(&line.at, &record);
+        self.emit(Event::Recorded { line: Box::new(line) });
+        Ok(())
+    }
+
+    fn warn(&mut self, text: String, hint: Option<String>) {
+        self.emit(Event::Warning { text, hint });
+    }
+
+    fn emit(&mut self, event: Event) {
+        self.observer.observe(&event);
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_fuse(&mut self, appends: u64) {
+        self.ledger.fuse = Some(appends);
+    }
+}
+
+fn watcher<'w>(
+    observer: &'w mut dyn Observer,
+    trial: TrialId,
+    measure: Option<Measure>,
+    expected_seconds: Option<f64>,
+) -> impl FnMut(Sign) + 'w {
+    move |sign| {
+        let event = match sign {
+            Sign::Phase(phase) => Event::Phase { trial, phase, measure: measure.clone(), expected_seconds },
+            Sign::Progress(progress) => Event::Progress(progress),
+            Sign::Output(text) => Event::Output { trial, text },
+        };
+        observer.observe(&event);
+    }
+}
+
+fn name_of_run(setup: &Setup) -> Result<String, EngineError> {
+    let known = runs(&setup.task.dir);
+    match &setup.run {
+        Some(name) if setup.new_run && known.contains(name) => {
+            Err(EngineError::Refused(format!("begin run `{name}`: there is one of that name; choose another")))
+        }
+        Some(name) if setup.new_run || known.contains(name) => valid_name(name),
+        Some(name) => named_or_latest(&setup.task.dir, Some(name)),
+        None if setup.new_run || known.is_empty() => {
+            let highest = known.iter().map(|name| number_of(name)).max().unwrap_or(0);
+            Ok(format!("run-{}", highest + 1))
+        }
+        None => named_or_latest(&setup.task.dir, None),
+    }
+}
+
+/// A run's name becomes a folder and part of a branch.
+fn valid_name(name: &str) -> Result<String, EngineError> {
+    let plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_');
+    if !name.is_empty() && name.len() <= 64 && name.chars().all(plain) && !name.starts_with('-') {
+        return Ok(name.to_owned());
+    }
+    Err(EngineError::Refused(format!("begin run `{name}`: a name has letters, digits, `-` and `_` only")))
+}
+
+fn message(proposal: &Proposal) -> String {
+    let hypothesis = proposal.hypothesis.as_deref().unwrap_or_default();
+    format!("{}\n\n{hypothesis}\n", proposal.title)
+}
+
+fn remove_dir(dir: &Path) -> Result<(), EngineError> {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(EngineError::state("remove", dir)(error)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,285 @@
+//! The run as a fold over its ledger.
+//!
+//! Pure: lines in, state out. Nothing else knows what happened.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::record::{
+    CommitId, Direction, Effect, Invalid, Measure, MeasureId, Outcome, Proposed, Purpose, Record, RunStarted,
+    Score, TrialId, Verdict,
+};
+
+/// Everything that the ledger says.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct State {
+    /// The frame; `None` before the first line.
+    pub run: Option<RunStarted>,
+    /// When the run started, RFC 3339.
+    pub started_at: Option<String>,
+    /// When the last line was written, RFC 3339.
+    pub updated_at: Option<String>,
+    /// Trials in order; index is the id.
+    pub trials: Vec<Trial>,
+    /// Trial whose code is the incumbent, once there is one.
+    pub incumbent: Option<TrialId>,
+    /// Where the run's branch is.
+    pub tip: Option<CommitId>,
+    /// A branch move that was begun and not finished.
+    pub pending: Option<Pending>,
+    /// Number of the next measurement.
+    pub next_measure: MeasureId,
+    /// Set when the run ended by itself.
+    pub finished: Option<String>,
+    /// Why the last proposer stopped, if it did.
+    pub proposer_stopped: Option<String>,
+    /// Times the run was resumed.
+    pub resumed: u32,
+    /// Torn lines that were cut off.
+    pub repaired: u32,
+}
+
+/// A branch move between its intent and its completion.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Pending {
+    /// The trial.
+    pub trial: TrialId,
+    /// Where the branch goes.
+    pub to: CommitId,
+    /// True when it takes a decision back.
+    pub undo: bool,
+}
+
+/// One trial.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Trial {
+    /// Its number.
+    pub id: TrialId,
+    /// The proposer asked.
+    pub proposer: String,
+    /// Commit it started from.
+    pub parent: CommitId,
+    /// Trial that was the incumbent then.
+    pub parent_trial: Option<TrialId>,
+    /// The proposal, its last attempt.
+    pub proposed: Option<Proposed>,
+    /// Builds, one for each attempt that ended.
+    pub builds: Vec<Build>,
+    /// A build was begun and has not ended.
+    pub build_pending: bool,
+    /// Executions on this trial's behalf, in order.
+    pub runs: Vec<Run>,
+    /// The decision, once there is one.
+    pub verdict: Option<Verdict>,
+    /// Its reason in plain words.
+    pub reason: Option<String>,
+    /// The branch moved to it.
+    pub kept: bool,
+    /// The decision was taken back.
+    pub undone: bool,
+    /// When it started, RFC 3339.
+    pub started_at: String,
+    /// When it was decided, RFC 3339.
+    pub decided_at: Option<String>,
+}
+
+/// One build.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Build {
+    /// Wall seconds.
+    pub seconds: f64,
+    /// The end of the compiler's output when it failed.
+    pub error: Option<String>,
+}
+
+/// One execution.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Run {
+    /// What was executed.
+    pub measure: Measure,
+    /// `None` while it runs, or when the program was killed during it.
+    pub outcome: Option<Outcome>,
+    /// Wall seconds.
+    pub seconds: f64,
+}
+
+impl Trial {
+    /// Scores of the given arm and purpose, with their seeds, in order.
+    pub fn scores(&self, arm: TrialId, purpose: Purpose) -> impl Iterator<Item = (u64, &Score)> {
+        self.runs.iter().filter_map(move |run| match &run.outcome {
+            Some(Outcome::Scored(score)) if run.measure.arm == arm && run.measure.purpose == purpose => {
+                Some((run.measure.seed, score))
+            }
+            _ => None,
+        })
+    }
+
+    /// The first invalid outcome of this trial's own code.
+    pub fn invalid(&self) -> Option<&Invalid> {
+        self.runs.iter().find_map(|run| match &run.outcome {
+            Some(Outcome::Invalid(invalid)) if run.measure.arm == self.id => Some(invalid),
+            _ => None,
+        })
+    }
+
+    /// The effect in its verdict, if the verdict has one.
+    pub fn effect(&self) -> Option<Effect> {
+        match &self.verdict {
+            Some(Verdict::Win(effect) | Verdict::Loss(effect) | Verdict::Inconclusive(effect)) => Some(*effect),
+            _ => None,
+        }
+    }
+
+    /// One line that says what it is.
+    pub fn title(&self) -> &str {
+        self.proposed.as_ref().map_or("no proposal", |proposed| proposed.title.as_str())
+    }
+}
+
+impl State {
+    /// Folds lines into a state.
+    pub fn fold<'a>(lines: impl IntoIterator<Item = (&'a str, &'a Record)>) -> State {
+        let mut state = State::default();
+        for (at, record) in lines {
+            state.apply(at, record);
+        }
+        state
+    }
+
+    /// Takes one record in; `at` is the time of its line.
+    pub fn apply(&mut self, at: &str, record: &Record) {
+        self.updated_at = Some(at.to_owned());
+        match record {
+            Record::RunStarted(run) => {
+                self.started_at = Some(at.to_owned());
+                self.tip = Some(run.base.clone());
+                self.run = Some((**run).clone());
+            }
+            Record::RunResumed { .. } => {
+                self.resumed += 1;
+                self.finished = None;
+                self.proposer_stopped = None;
+            }
+            Record::LedgerRepaired { .. } => self.repaired += 1,
+            Record::TrialStarted { trial, proposer, parent } => {
+                let incumbent = self.incumbent;
+                let entry = self.trial_entry(*trial);
+                entry.proposer = proposer.clone();
+                entry.parent = parent.clone();
+                entry.parent_trial = incumbent;
+                entry.started_at = at.to_owned();
+            }
+            Record::Proposed(proposed) => self.trial_entry(proposed.trial).proposed = Some(proposed.clone()),
+            Record::ProposerStopped { trial, reason } => {
+                self.trials.truncate(*trial as usize);
+                self.proposer_stopped = Some(reason.clone());
+            }
+            Record::BuildStarted { trial, .. } => self.trial_entry(*trial).build_pending = true,
+            Record::Built { trial, seconds, error, .. } => {
+                let entry = self.trial_entry(*trial);
+                entry.build_pending = false;
+                entry.builds.push(Build { seconds: *seconds, error: error.clone() });
+            }
+            Record::MeasureStarted(measure) => {
+                self.next_measure = self.next_measure.max(measure.measure + 1);
+                let run = Run { measure: measure.clone(), outcome: None, seconds: 0.0 };
+                self.trial_entry(measure.trial).runs.push(run);
+            }
+            Record::Measured { measure, outcome, seconds } => {
+                let runs = &mut self.trial_entry(measure.trial).runs;
+                if let Some(run) = runs.iter_mut().find(|run| run.measure.measure == measure.measure) {
+                    run.outcome = Some(outcome.clone());
+                    run.seconds = *seconds;
+                }
+            }
+            Record::Decided { trial, verdict, reason } => {
+                if matches!(verdict, Verdict::Baseline { .. }) {
+                    self.incumbent = Some(*trial);
+                }
+                let entry = self.trial_entry(*trial);
+                entry.kept = matches!(verdict, Verdict::Baseline { .. });
+                entry.verdict = Some(verdict.clone());
+                entry.reason = Some(reason.clone());
+                entry.decided_at = Some(at.to_owned());
+            }
+            Record::AdvanceStarted { trial, to, .. } => {
+                self.pending = Some(Pending { trial: *trial, to: to.clone(), undo: false });
+            }
+            Record::Advanced { trial, to } => {
+                self.pending = None;
+                self.tip = Some(to.clone());
+                self.incumbent = Some(*trial);
+                self.trial_entry(*trial).kept = true;
+            }
+            Record::UndoStarted { trial, to } => {
+                self.pending = Some(Pending { trial: *trial, to: to.clone(), undo: true });
+            }
+            Record::Undone { trial, to } => {
+                self.pending = None;
+                self.tip = Some(to.clone());
+                let entry = self.trial_entry(*trial);
+                let (was_kept, parent_trial) = (entry.kept, entry.parent_trial);
+                entry.kept = false;
+                entry.undone = true;
+                if was_kept {
+                    self.incumbent = parent_trial;
+                }
+            }
+            Record::Merged { .. } => {}
+            Record::RunFinished { reason } => self.finished = Some(reason.clone()),
+        }
+    }
+
+    fn trial_entry(&mut self, id: TrialId) -> &mut Trial {
+        while self.trials.len() <= id as usize {
+            let id = self.trials.len() as TrialId;
+            self.trials.push(Trial { id, ..Trial::default() });
+        }
+        &mut self.trials[id as usize]
+    }
+
+    /// Which way is better; `Lower` before the run has a frame.
+    pub fn direction(&self) -> Direction {
+        self.run.as_ref().map_or(Direction::Lower, |run| run.direction)
+    }
+
+    /// The trial with that number.
+    pub fn trial(&self, id: TrialId) -> Option<&Trial> {
+        self.trials.get(id as usize)
+    }
+
+    /// The last trial, unless it is decided.
+    pub fn open_trial(&self) -> Option<&Trial> {
+        self.trials.last().filter(|trial| trial.verdict.is_none())
+    }
+
+    /// Every full-budget score of that trial's code, whatever it was made for, with its seed.
+    pub fn scores_of(&self, arm: TrialId) -> Vec<(u64, f64)> {
+        let runs = self.trials.iter().flat_map(|trial| &trial.runs);
+        runs.filter(|run| run.measure.arm == arm)
+            .filter_map(|run| match &run.outcome {
+                Some(Outcome::Scored(score)) => Some((run.measure.seed, score.value)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Normalised contents already tried and not undone, with the trial that tried each first.
+    pub fn contents(&self) -> BTreeMap<&str, TrialId> {
+        let mut contents = BTreeMap::new();
+        let tried = self.trials.iter().filter(|trial| !trial.undone);
+        for proposed in tried.filter_map(|trial| trial.proposed.as_ref()) {
+            contents.entry(proposed.content.as_str()).or_insert(proposed.trial);
+        }
+        contents
+    }
+
+    /// The noise floor: mean, standard deviation and count of the baseline's repeats.
+    pub fn baseline(&self) -> Option<(f64, f64, u32)> {
+        match self.trials.first()?.verdict {
+            Some(Verdict::Baseline { mean, sd, n }) => Some((mean, sd, n)),
+            _ => None,
+        }
+    }
+}
