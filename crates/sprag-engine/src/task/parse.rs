@@ -1,0 +1,357 @@
+//! From the text of `task.toml` to a valid task, one function a section.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+use regex::RegexBuilder;
+use sha2::{Digest, Sha256};
+
+use super::document::{self, Entry, Section, TaskError};
+use super::fixed::hex;
+use super::paths::PathSet;
+use super::placeholder;
+use super::{Build, Evaluate, FORMAT, Files, Metric, Run, SandboxSpec, Task};
+use crate::record::{Budget, Direction, Policy};
+
+/// Placeholders that Sprag fills in for a build.
+const BUILD: &[&str] = &["task", "worktree", "out", "cache", "sprag"];
+/// Placeholders that Sprag fills in for a run and an evaluator.
+const RUN: &[&str] = &["task", "worktree", "out", "cache", "scratch", "seed", "budget", "phase", "sprag"];
+
+pub(super) fn parse(text: &str, dir: &Path) -> Result<Task, TaskError> {
+    let tree = document::tree(text)?;
+    let root = Section::root(text, &tree);
+    // The version comes first: the keys of another format are not this program's to judge.
+    format(&root.require("format")?)?;
+    root.allow(&[
+        "format", "name", "files", "vars", "build", "run", "evaluate", "metric", "budget", "sandbox", "gate",
+        "lanes",
+    ])?;
+    let vars = vars(root.section("vars")?, dir)?;
+    let evaluate = root.section("evaluate")?.map(|section| evaluate(&section, &vars)).transpose()?;
+    let task = Task {
+        dir: dir.to_owned(),
+        name: name(&root.require("name")?)?,
+        files: files(&root.require_section("files")?, dir, &vars)?,
+        build: root.section("build")?.map(|section| build(&section, &vars)).transpose()?,
+        run: run(&root.require_section("run")?, &vars)?,
+        metric: metric(&root.require_section("metric")?, evaluate.is_some())?,
+        evaluate,
+        budget: budget(&root.require_section("budget")?)?,
+        sandbox: root.section("sandbox")?.map_or(Ok(SandboxSpec::default()), |s| sandbox(&s, dir, &vars))?,
+        gate: root.section("gate")?.map_or(Ok(Policy::default()), |section| gate(&section))?,
+        sha256: hex(&Sha256::digest(text.as_bytes())),
+        vars,
+    };
+    if let Some(section) = root.section("lanes")? {
+        lanes(&section)?;
+    }
+    Ok(task)
+}
+
+fn format(entry: &Entry<'_>) -> Result<(), TaskError> {
+    match entry.integer()? {
+        FORMAT => Ok(()),
+        version if version > FORMAT => Err(entry.error(format!(
+            "format {version} is newer than this program, which reads format {FORMAT}; update Sprag"
+        ))),
+        version => Err(entry.error(format!("unknown format {version}; this program reads format {FORMAT}"))),
+    }
+}
+
+fn name(entry: &Entry<'_>) -> Result<String, TaskError> {
+    let text = entry.non_empty_text()?;
+    let good = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err(entry.error("may hold letters, digits, `-`, `_` and `.` only"))
+    }
+}
+
+fn files(section: &Section<'_>, dir: &Path, vars: &BTreeMap<String, String>) -> Result<Files, TaskError> {
+    section.allow(&["mutable", "fixed", "external"])?;
+    let mut files = Files { mutable: PathSet::default(), fixed: PathSet::default(), external: Vec::new() };
+    let mutable = section.require("mutable")?;
+    for entry in mutable.list()? {
+        let pattern = entry.non_empty_text()?;
+        files.mutable.add(pattern).map_err(|problem| entry.error(format!("`{pattern}` {problem}")))?;
+        if let Some(reason) = crate::task::never_mutable(pattern.trim_end_matches('/')) {
+            return Err(entry.error(format!("`{pattern}` can never be mutable: {reason}")));
+        }
+    }
+    if files.mutable.patterns().next().is_none() {
+        return Err(mutable.error("is empty; name at least one file that proposals may change"));
+    }
+    for entry in section.get("fixed").map_or(Ok(Vec::new()), |entry| entry.list())? {
+        let pattern = entry.non_empty_text()?;
+        files.fixed.add(pattern).map_err(|problem| entry.error(format!("`{pattern}` {problem}")))?;
+        let own = PathSet::new([pattern]).map_err(|problem| entry.error(problem))?;
+        let both = files.mutable.contains(pattern)
+            || files.mutable.patterns().any(|mutable| mutable == pattern)
+            || files.mutable.names().any(|mutable| own.contains(mutable));
+        if both {
+            return Err(
+                entry.error(format!("`{pattern}` is also in `files.mutable`; a path is one or the other"))
+            );
+        }
+    }
+    for entry in section.get("external").map_or(Ok(Vec::new()), |entry| entry.list())? {
+        files.external.push(path(&entry, dir, vars)?);
+    }
+    Ok(files)
+}
+
+/// A value that begins with `./` or `../`, or is `.` or `..`, is a path relative to the task folder and is
+/// made absolute; any other value is taken as it is written.
+fn vars(section: Option<Section<'_>>, dir: &Path) -> Result<BTreeMap<String, String>, TaskError> {
+    let mut vars = BTreeMap::new();
+    for (name, entry) in section.iter().flat_map(|section| section.entries()) {
+        if !placeholder::is_name(name) {
+            return Err(entry.error("a variable's name may hold letters, digits, `_` and `-` only"));
+        }
+        if RUN.contains(&name) {
+            return Err(entry.error(format!("Sprag fills in {{{name}}} itself; choose another name")));
+        }
+        let text = entry.text()?;
+        let relative = matches!(text, "." | "..") || text.starts_with("./") || text.starts_with("../");
+        let value = if relative {
+            let path = absolute(dir, Path::new(text));
+            path.to_str().ok_or_else(|| entry.error("leads to a path that is not UTF-8"))?.to_owned()
+        } else {
+            text.to_owned()
+        };
+        vars.insert(name.to_owned(), value);
+    }
+    Ok(vars)
+}
+
+fn build(section: &Section<'_>, vars: &BTreeMap<String, String>) -> Result<Build, TaskError> {
+    section.allow(&["command", "keep", "timeout_seconds", "env"])?;
+    let mut keep = Vec::new();
+    for entry in section.get("keep").map_or(Ok(Vec::new()), |entry| entry.list())? {
+        let path = entry.non_empty_text()?;
+        // A plain name in a path set is exactly a relative path without `..`.
+        let set = PathSet::new([path]).map_err(|problem| entry.error(format!("`{path}` {problem}")))?;
+        if set.names().next().is_none() {
+            return Err(entry.error(format!("`{path}` must be a plain path below {{cache}}, not a glob")));
+        }
+        keep.push(path.to_owned());
+    }
+    Ok(Build {
+        command: command(&section.require("command")?, BUILD, vars)?,
+        keep,
+        timeout: section.get("timeout_seconds").map(|entry| entry.seconds()).transpose()?,
+        env: env(section, BUILD, vars)?,
+    })
+}
+
+fn run(section: &Section<'_>, vars: &BTreeMap<String, String>) -> Result<Run, TaskError> {
+    section.allow(&["command", "timeout_seconds", "silence_seconds", "memory_mib", "env"])?;
+    // The bound keeps the number of bytes within 64 bits.
+    let memory_mib = section.get("memory_mib").map(|entry| entry.integer_within(1, 1 << 40)).transpose()?;
+    Ok(Run {
+        command: command(&section.require("command")?, RUN, vars)?,
+        timeout: section.get("timeout_seconds").map(|entry| entry.seconds()).transpose()?,
+        silence: section.get("silence_seconds").map(|entry| entry.seconds()).transpose()?,
+        memory_bytes: memory_mib.map(|mib| mib as u64 * 1024 * 1024),
+        env: env(section, RUN, vars)?,
+    })
+}
+
+fn evaluate(section: &Section<'_>, vars: &BTreeMap<String, String>) -> Result<Evaluate, TaskError> {
+    section.allow(&["command", "channel", "timeout_seconds", "env"])?;
+    Ok(Evaluate {
+        command: command(&section.require("command")?, RUN, vars)?,
+        channel: section.get("channel").map_or(Ok(false), |entry| entry.boolean())?,
+        timeout: section.get("timeout_seconds").map(|entry| entry.seconds()).transpose()?,
+        env: env(section, RUN, vars)?,
+    })
+}
+
+fn metric(section: &Section<'_>, evaluated: bool) -> Result<Metric, TaskError> {
+    section.allow(&["name", "direction", "pattern"])?;
+    let pattern = section.get("pattern");
+    match (&pattern, evaluated) {
+        (Some(entry), true) => {
+            return Err(
+                entry.error("there is an [evaluate] section too; a score has one source, keep one of them")
+            );
+        }
+        (None, false) => {
+            return Err(section.error("nobody scores; add an [evaluate] section, or `pattern` to [metric]"));
+        }
+        _ => {}
+    }
+    let direction = section.require("direction")?;
+    Ok(Metric {
+        name: section.require("name")?.non_empty_text()?.to_owned(),
+        direction: match direction.text()? {
+            "lower" => Direction::Lower,
+            "higher" => Direction::Higher,
+            other => return Err(direction.error(format!("is `{other}`; write \"lower\" or \"higher\""))),
+        },
+        pattern: pattern.map(|entry| pattern_of(&entry)).transpose()?,
+    })
+}
+
+/// `^` and `$` stand for the ends of a line, as a candidate's output is read line by line.
+fn pattern_of(entry: &Entry<'_>) -> Result<regex::Regex, TaskError> {
+    let pattern = RegexBuilder::new(entry.non_empty_text()?)
+        .multi_line(true)
+        .build()
+        .map_err(|cause| entry.error(format!("is not a valid regular expression: {}", one_line(&cause))))?;
+    if pattern.captures_len() < 2 {
+        return Err(entry.error("has no group; put the number in parentheses, as in `^val_bpb:\\s*(\\S+)`"));
+    }
+    Ok(pattern)
+}
+
+fn one_line(cause: &regex::Error) -> String {
+    cause.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+}
+
+fn budget(section: &Section<'_>) -> Result<Budget, TaskError> {
+    section.allow(&["seconds", "tokens"])?;
+    match (section.get("seconds"), section.get("tokens")) {
+        (Some(entry), None) => Ok(Budget::Seconds(entry.seconds()?.as_secs_f64())),
+        (None, Some(entry)) => Ok(Budget::Tokens(entry.integer_within(1, i64::MAX)? as u64)),
+        (Some(_), Some(entry)) => Err(entry.error("there is `seconds` too; a budget is one of them")),
+        (None, None) => Err(section.error("is empty; write `seconds = 20.0` or `tokens = 10_000_000`")),
+    }
+}
+
+fn sandbox(
+    section: &Section<'_>,
+    dir: &Path,
+    vars: &BTreeMap<String, String>,
+) -> Result<SandboxSpec, TaskError> {
+    section.allow(&["read", "run_read", "build_read", "env"])?;
+    let paths = |name: &str| -> Result<Vec<PathBuf>, TaskError> {
+        let entries = section.get(name).map_or(Ok(Vec::new()), |entry| entry.list())?;
+        entries.iter().map(|entry| path(entry, dir, vars)).collect()
+    };
+    let mut env = Vec::new();
+    for entry in section.get("env").map_or(Ok(Vec::new()), |entry| entry.list())? {
+        let name = entry.non_empty_text()?;
+        if name.contains('=') {
+            return Err(entry
+                .error(format!("`{name}` is not a variable's name; values belong to `env` of a command")));
+        }
+        env.push(name.to_owned());
+    }
+    Ok(SandboxSpec {
+        read: paths("read")?,
+        run_read: paths("run_read")?,
+        build_read: paths("build_read")?,
+        env,
+    })
+}
+
+fn gate(section: &Section<'_>) -> Result<Policy, TaskError> {
+    section.allow(&["baseline_repeats", "alpha", "screen_z", "max_pairs"])?;
+    let mut policy = Policy::default();
+    if let Some(entry) = section.get("baseline_repeats") {
+        policy.baseline_repeats = entry.integer_within(5, 1000)? as u32;
+    }
+    if let Some(entry) = section.get("alpha") {
+        policy.alpha = entry.positive_number()?;
+        if policy.alpha >= 0.5 {
+            return Err(entry.error(format!("is {}; an error level is less than 0.5", policy.alpha)));
+        }
+    }
+    if let Some(entry) = section.get("screen_z") {
+        policy.screen_z = entry.number()?;
+        if policy.screen_z < 0.0 {
+            return Err(entry.error(format!("is {}; it must not be negative", policy.screen_z)));
+        }
+    }
+    if let Some(entry) = section.get("max_pairs") {
+        policy.max_pairs = entry.integer_within(1, 1000)? as u32;
+    }
+    Ok(policy)
+}
+
+fn lanes(section: &Section<'_>) -> Result<(), TaskError> {
+    section.allow(&["local"])?;
+    match section.get("local") {
+        Some(entry) if entry.integer()? != 1 => {
+            Err(entry.error("only 1 trial at a time can run in this version"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn command(
+    entry: &Entry<'_>,
+    known: &[&str],
+    vars: &BTreeMap<String, String>,
+) -> Result<Vec<String>, TaskError> {
+    let mut command = Vec::new();
+    for argument in entry.list()? {
+        let text = argument.text()?;
+        check_placeholders(&argument, text, known, vars)?;
+        command.push(text.to_owned());
+    }
+    match command.first() {
+        Some(program) if !program.is_empty() => Ok(command),
+        _ => Err(entry.error("is empty; write the program and its arguments as a list of strings")),
+    }
+}
+
+fn env(
+    section: &Section<'_>,
+    known: &[&str],
+    vars: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, TaskError> {
+    let mut env = BTreeMap::new();
+    for (name, entry) in section.section("env")?.iter().flat_map(|section| section.entries()) {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            return Err(entry.error("is not a variable's name"));
+        }
+        let value = entry.text()?;
+        check_placeholders(&entry, value, known, vars)?;
+        env.insert(name.to_owned(), value.to_owned());
+    }
+    Ok(env)
+}
+
+fn check_placeholders(
+    entry: &Entry<'_>,
+    template: &str,
+    known: &[&str],
+    vars: &BTreeMap<String, String>,
+) -> Result<(), TaskError> {
+    let known = known.iter().copied().chain(vars.keys().map(String::as_str));
+    placeholder::check(template, known).map_err(|cause| entry.error(cause.to_string()))
+}
+
+/// A path that may use `{task}` and the task's variables, relative to the task folder, made absolute.
+fn path(entry: &Entry<'_>, dir: &Path, vars: &BTreeMap<String, String>) -> Result<PathBuf, TaskError> {
+    let text = entry.non_empty_text()?;
+    if text.starts_with('~') {
+        return Err(entry.error(format!("`{text}`: `~` is not expanded; write the whole path")));
+    }
+    let values = placeholder::Values::default().with("task", dir);
+    let values = vars.iter().fold(values, |values, (name, value)| values.with(name, value));
+    let expanded = placeholder::expand(text, &values).map_err(|cause| entry.error(cause.to_string()))?;
+    Ok(absolute(dir, Path::new(&expanded)))
+}
+
+/// Joined to `dir`, with links resolved where the path exists, else with `.` and `..` taken out by name.
+fn absolute(dir: &Path, path: &Path) -> PathBuf {
+    let joined = dir.join(path);
+    joined.canonicalize().unwrap_or_else(|_| {
+        joined.components().fold(PathBuf::new(), |mut normal, component| {
+            match component {
+                Component::ParentDir => {
+                    normal.pop();
+                }
+                Component::CurDir => {}
+                other => normal.push(other),
+            }
+            normal
+        })
+    })
+}

@@ -1,0 +1,332 @@
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+
+const GOOD: &str = r#"format = 1
+name = "gpt"
+
+[files]
+mutable = ["src/train.rs", "kernels/**/*.cu"]
+fixed = ["Cargo.toml", "src/main.rs"]
+
+[vars]
+data = "../data"
+steps = "100"
+
+[build]
+command = ["cargo", "build", "--release"]
+keep = ["release/gpt"]
+timeout_seconds = 1200
+env = { CARGO_TARGET_DIR = "{cache}" }
+
+[run]
+command = ["{out}/gpt", "--steps", "{steps}"]
+memory_mib = 8192
+
+[evaluate]
+command = ["{sprag}", "train", "eval", "--data", "{data}", "--seed", "{seed}", "--phase", "{phase}"]
+channel = true
+
+[metric]
+name = "val_bpb"
+direction = "lower"
+
+[budget]
+seconds = 20
+
+[sandbox]
+read = ["{data}/train.bin", "vendor"]
+env = ["PATH"]
+
+[gate]
+baseline_repeats = 7
+alpha = 0.1
+
+[lanes]
+local = 1
+"#;
+
+fn parse(text: &str) -> Result<Task, TaskError> {
+    Task::parse(text, Path::new("/nowhere/tasks/gpt"))
+}
+
+/// Replaces `from` in the good task and expects the complaint.
+#[track_caller]
+fn check(from: &str, to: &str, expect: &str) {
+    assert!(GOOD.contains(from), "{from}");
+    let complaint = parse(&GOOD.replacen(from, to, 1)).expect_err(to).to_string();
+    assert_eq!(complaint, expect);
+}
+
+#[test]
+fn good_task_becomes_absolute_and_typed() {
+    let task = parse(GOOD).unwrap();
+    assert_eq!(task.vars["data"], "/nowhere/tasks/data");
+    assert_eq!(task.vars["steps"], "100");
+    assert_eq!(task.run.memory_bytes, Some(8192 << 20));
+    assert_eq!(task.build.as_ref().unwrap().timeout(None), Duration::from_secs(1200));
+    assert_eq!(task.sandbox.read[0], Path::new("/nowhere/tasks/data/train.bin"));
+    assert_eq!(task.sandbox.read[1], Path::new("/nowhere/tasks/gpt/vendor"));
+    assert_eq!((task.gate.baseline_repeats, task.gate.alpha), (7, 0.1));
+    assert_eq!(task.budget_text(), "20s");
+    assert!(task.has_smoke());
+}
+
+#[test]
+fn every_complaint_names_line_column_and_key() {
+    check("name = \"gpt\"", "nmae = \"gpt\"", "task.toml:2:1: `nmae`: unknown key; did you mean `name`?");
+    check(
+        "timeout_seconds = 1200",
+        "timeout = 1200",
+        "task.toml:15:1: `build.timeout`: unknown key; did you mean `timeout_seconds`?",
+    );
+    check("name = \"gpt\"\n", "", "task.toml:1:1: `name`: missing; add `name`");
+    check("name = \"gpt\"", "name = 3", "task.toml:2:8: `name`: expected a string, found an integer");
+    check(
+        "direction = \"lower\"\n",
+        "",
+        "task.toml:26:1: `metric.direction`: missing; add `direction` in [metric]",
+    );
+    check(
+        "\"lower\"",
+        "\"down\"",
+        "task.toml:28:13: `metric.direction`: is `down`; write \"lower\" or \"higher\"",
+    );
+    check(
+        "seconds = 20\n",
+        "seconds = 0\n",
+        "task.toml:31:11: `budget.seconds`: is 0; it must be greater than zero",
+    );
+    check(
+        "seconds = 20\n",
+        "seconds = 20\ntokens = 5\n",
+        "task.toml:32:10: `budget.tokens`: there is `seconds` too; a budget is one of them",
+    );
+    check(
+        "seconds = 20\n",
+        "",
+        "task.toml:30:1: `budget`: is empty; write `seconds = 20.0` or `tokens = 10_000_000`",
+    );
+    check(
+        "baseline_repeats = 7",
+        "baseline_repeats = 4",
+        "task.toml:38:20: `gate.baseline_repeats`: is 4; it must lie within 5 and 1000",
+    );
+    check(
+        "alpha = 0.1",
+        "alpha = 0.5",
+        "task.toml:39:9: `gate.alpha`: is 0.5; an error level is less than 0.5",
+    );
+    check(
+        "local = 1",
+        "local = 2",
+        "task.toml:42:9: `lanes.local`: only 1 trial at a time can run in this version",
+    );
+    check(
+        "\"{steps}\"",
+        "\"{stesp}\"",
+        "task.toml:19:36: `run.command`: unknown placeholder {stesp} in `{stesp}`; did you mean {steps}? \
+         (a literal brace is written twice)",
+    );
+    check(
+        "[\"{data}/train.bin\"",
+        "[\"~/train.bin\"",
+        "task.toml:34:9: `sandbox.read`: `~/train.bin`: `~` is not expanded; write the whole path",
+    );
+    check(
+        "command = [\"{out}/gpt\", \"--steps\", \"{steps}\"]",
+        "command = []",
+        "task.toml:19:11: `run.command`: is empty; write the program and its arguments as a list of strings",
+    );
+    check(
+        "steps = \"100\"",
+        "seed = \"100\"",
+        "task.toml:10:8: `vars.seed`: Sprag fills in {seed} itself; choose another name",
+    );
+}
+
+#[test]
+fn broken_syntax_names_its_line() {
+    let complaint = parse("format = 1\nname = \n").unwrap_err().to_string();
+    assert!(complaint.starts_with("task.toml:2:"), "{complaint}");
+}
+
+#[test]
+fn unknown_format_is_named_before_anything_else() {
+    let newer = parse("format = 2\nfuture = true\n").unwrap_err().to_string();
+    assert!(newer.contains("format 2 is newer than this program"), "{newer}");
+    let missing = parse("name = \"x\"\n").unwrap_err().to_string();
+    assert!(missing.contains("`format`: missing"), "{missing}");
+}
+
+#[test]
+fn build_is_not_told_the_seed() {
+    let complaint = parse(&GOOD.replace("\"--release\"", "\"{seed}\"")).unwrap_err().to_string();
+    assert!(complaint.contains("`build.command`: unknown placeholder {seed}"), "{complaint}");
+}
+
+#[test]
+fn score_has_exactly_one_source() {
+    let both = GOOD.replace("direction = \"lower\"", "direction = \"lower\"\npattern = '^x: (\\S+)'");
+    assert!(parse(&both).unwrap_err().to_string().contains("a score has one source"));
+    let start = GOOD.find("[evaluate]").unwrap();
+    let neither = format!("{}{}", &GOOD[..start], &GOOD[GOOD.find("[metric]").unwrap()..]);
+    assert!(parse(&neither).unwrap_err().to_string().contains("nobody scores"));
+    let pattern =
+        neither.replace("direction = \"lower\"", "direction = \"lower\"\npattern = '^x:\\s*(\\S+)'");
+    let task = parse(&pattern).unwrap();
+    let captures = task.metric.pattern.as_ref().unwrap().captures("noise\nx: 0.5\n").unwrap();
+    assert_eq!(&captures[1], "0.5");
+    let no_group = pattern.replace("(\\S+)", "\\S+");
+    assert!(parse(&no_group).unwrap_err().to_string().contains("has no group"));
+}
+
+#[test]
+fn path_is_never_both_mutable_and_fixed() {
+    for (mutable, fixed) in [
+        ("src/train.rs", "src/train.rs"),
+        ("src/**", "src/main.rs"),
+        ("src", "src/main.rs"),
+        ("src/main.rs", "src"),
+        ("src/main.rs", "src/*.rs"),
+        ("src/*.rs", "src/*.rs"),
+    ] {
+        let text = GOOD
+            .replace("\"src/train.rs\", \"kernels/**/*.cu\"", &format!("{mutable:?}"))
+            .replace("\"Cargo.toml\", \"src/main.rs\"", &format!("{fixed:?}"));
+        let complaint = parse(&text).expect_err(fixed).to_string();
+        assert!(complaint.contains("a path is one or the other"), "{complaint}");
+    }
+}
+
+#[test]
+fn paths_that_leave_the_task_or_steer_git_are_refused() {
+    for (mutable, expect) in [
+        ("/etc/passwd", "must be relative"),
+        ("../other", "`..` parts"),
+        ("./src", "`..` parts"),
+        ("src//x", "`..` parts"),
+        ("src/[", "not a valid glob"),
+        ("task.toml", "can never be mutable"),
+        (".gitattributes", "can never be mutable"),
+        ("src/.git", "can never be mutable"),
+    ] {
+        let text = GOOD.replace("\"src/train.rs\", \"kernels/**/*.cu\"", &format!("{mutable:?}"));
+        let complaint = parse(&text).expect_err(mutable).to_string();
+        assert!(complaint.contains(expect), "{complaint}");
+    }
+}
+
+#[test]
+fn globs_do_not_reach_what_decides() {
+    let text = GOOD
+        .replace("\"src/train.rs\", \"kernels/**/*.cu\"", "\"**\"")
+        .replace("fixed = [\"Cargo.toml\", \"src/main.rs\"]", "");
+    let files = parse(&text).unwrap().files;
+    for (path, mutable) in [
+        ("src/train.rs", true),
+        ("a/b/c.py", true),
+        ("task.toml", false),
+        ("sub/task.toml", true),
+        (".gitattributes", false),
+        ("src/.gitattributes", false),
+        ("src/.GIT/config", false),
+        (".sprag/x", false),
+    ] {
+        assert_eq!(files.is_mutable(path), mutable, "{path}");
+    }
+}
+
+#[test]
+fn star_stays_within_a_folder() {
+    let set = PathSet::new(["src/*.rs", "kernels/**/*.cu", "lib"]).unwrap();
+    for (path, contained) in [
+        ("src/a.rs", true),
+        ("src/deep/a.rs", false),
+        ("kernels/a.cu", true),
+        ("kernels/x/y/a.cu", true),
+        ("lib", true),
+        ("lib/x/y", true),
+        ("library/x", false),
+    ] {
+        assert_eq!(set.contains(path), contained, "{path}");
+    }
+}
+
+#[test]
+fn placeholders_expand_and_literal_braces_stay() {
+    let values = Values::default().with("out", "/o").with("seed", "7");
+    for (template, expect) in [
+        ("{out}/gpt", "/o/gpt"),
+        ("{seed}{seed}", "77"),
+        ("{{seed}}", "{seed}"),
+        ("{\"a\": {\"b\": 1}}", "{\"a\": {\"b\": 1}"),
+        ("{ }", "{ }"),
+        ("x}", "x}"),
+        ("", ""),
+    ] {
+        assert_eq!(expand(template, &values).unwrap(), expect, "{template}");
+    }
+    let unknown = expand("{sede}", &values).unwrap_err();
+    assert_eq!((unknown.name.as_str(), unknown.nearest.as_deref()), ("sede", Some("seed")));
+}
+
+#[test]
+fn fixed_hash_follows_content_names_and_external_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tree, outside) = (dir.path().join("tree"), dir.path().join("outside"));
+    std::fs::create_dir_all(tree.join("src")).unwrap();
+    std::fs::create_dir_all(outside.join("deep")).unwrap();
+    std::fs::write(tree.join("src/train.rs"), "1").unwrap();
+    std::fs::write(tree.join("Cargo.toml"), "a").unwrap();
+    std::fs::write(tree.join("src/main.rs"), "b").unwrap();
+    std::fs::write(outside.join("deep/data.bin"), "c").unwrap();
+    let text = GOOD.replace("[vars]", &format!("external = [{:?}]\n[vars]", outside.to_str().unwrap()));
+    std::fs::write(tree.join(FILE), text).unwrap();
+    let task = Task::load(&tree).unwrap();
+    let hash = || task.fixed_sha256(&tree).unwrap();
+
+    let first = hash();
+    std::fs::write(tree.join("src/train.rs"), "2").unwrap();
+    assert_eq!(hash(), first, "a mutable file is not part of it");
+    let mut seen = vec![first];
+    for (path, content) in [
+        (tree.join("Cargo.toml"), "ab"),
+        (tree.join("src/main.rs"), ""),
+        (outside.join("deep/data.bin"), "d"),
+        (outside.join("more"), ""),
+    ] {
+        std::fs::write(&path, content).unwrap();
+        assert!(!seen.contains(&hash()), "{}", path.display());
+        seen.push(hash());
+    }
+    std::fs::remove_file(tree.join("src/main.rs")).unwrap();
+    let complaint = task.fixed_sha256(&tree).unwrap_err().to_string();
+    assert!(complaint.contains("fixed file `src/main.rs` does not exist"), "{complaint}");
+}
+
+#[test]
+fn task_whose_mutable_files_do_not_exist_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join(FILE), GOOD).unwrap();
+    let complaint = Task::load(dir.path()).unwrap_err().to_string();
+    assert!(complaint.contains("matches no file"), "{complaint}");
+    let complaint = Task::load(&dir.path().join("absent")).unwrap_err().to_string();
+    assert!(complaint.starts_with("cannot read"), "{complaint}");
+}
+
+#[test]
+fn default_limits_derive_from_budget_and_baseline() {
+    let task = parse(&GOOD.replace("timeout_seconds = 1200\n", "")).unwrap();
+    let (run, build) = (&task.run, task.build.as_ref().unwrap());
+    let seconds = Duration::from_secs;
+    assert_eq!(run.timeout(task.budget, None), seconds(360));
+    assert_eq!(run.timeout(task.budget, Some(seconds(25))), seconds(55));
+    assert_eq!(run.timeout(task.budget, Some(seconds(100))), seconds(200));
+    assert_eq!(run.smoke_timeout(task.budget, None), seconds(120));
+    assert_eq!(run.silence(task.budget), seconds(120));
+    assert_eq!(build.timeout(None), seconds(1200));
+    assert_eq!(build.timeout(Some(seconds(3))), seconds(120));
+    assert_eq!(build.timeout(Some(seconds(60))), seconds(300));
+}
