@@ -22,7 +22,7 @@ pub fn run(root: &Path) -> Result<String> {
     let mut arguments: Vec<std::ffi::OsString> = arguments.iter().map(Into::into).collect();
     arguments.push(root.join("Cargo.toml").into());
     let environment: Vec<_> = std::env::vars_os().collect();
-    let output = process::output(cargo, arguments, root, environment).context("start cargo metadata")?;
+    let output = process::output(cargo, arguments, root, &environment).context("start cargo metadata")?;
     let metadata: Value = serde_json::from_slice(&output.stdout).context("read the output of cargo metadata")?;
     let packages = metadata["packages"].as_array().context("cargo metadata lists no packages")?;
     let mut findings = Vec::new();

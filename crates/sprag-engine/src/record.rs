@@ -138,7 +138,7 @@ pub enum Record {
 }
 
 /// The frame of a run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunStarted {
     /// The run's name; its branch is `sprag/<run>`.
     pub run: String,
@@ -173,10 +173,11 @@ pub struct RunStarted {
 }
 
 /// Which way is better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// A smaller score is better.
+    #[default]
     Lower,
     /// A larger score is better.
     Higher,
@@ -190,6 +191,12 @@ pub enum Budget {
     Seconds(f64),
     /// Tokens served.
     Tokens(u64),
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Budget::Seconds(0.0)
+    }
 }
 
 /// The gate's numbers; see `gate` for what each does.

@@ -255,3 +255,6 @@ impl std::fmt::Display for Budget {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+//! Steps asked of hand-made ledgers.
+
+use super::*;
+use crate::record::{Proposed, Record, RunStarted, Score};
+
+const RULES: Rules = Rules { builds: false, smokes: false, repairs: true, max_trials: None };
+
+/// A run whose steps are answered by a scoring function of (arm, seed), for a number of steps.
+fn drive(score: impl Fn(TrialId, u64) -> f64, steps: usize) -> (State, Vec<Step>) {
+    let mut state = State::default();
+    let apply = |state: &mut State, record: Record| state.apply("2026-01-01T00:00:00Z", &record);
+    let started = RunStarted { run: "run-1".into(), seed: 3, ..RunStarted::default() };
+    apply(&mut state, Record::RunStarted(Box::new(started)));
+    let mut taken = Vec::new();
+    for _ in 0..steps {
+        let step = next_step(&state, RULES);
+        taken.push(step.clone());
+        match step {
+            Step::StartTrial(trial) => {
+                apply(&mut state, Record::TrialStarted { trial, proposer: "p".into(), parent: "c".into() });
+            }
+            Step::Propose(trial) => {
+                let proposed = Proposed { trial, content: trial.to_string(), ..Proposed::default() };
+                apply(&mut state, Record::Proposed(proposed));
+            }
+            Step::Measure(measure) => {
+                apply(&mut state, Record::MeasureStarted(measure.clone()));
+                let value = score(measure.arm, measure.seed);
+                let outcome = Outcome::Scored(Score { value, ..Score::default() });
+                apply(&mut state, Record::Measured { measure, outcome, seconds: 1.0 });
+            }
+            Step::Decide(trial, verdict, reason) => apply(&mut state, Record::Decided { trial, verdict, reason }),
+            Step::Advance(trial) => apply(&mut state, Record::Advanced { trial, to: "t".into() }),
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+    (state, taken)
+}
+
+fn noisy(arm: TrialId, seed: u64, gain_of: impl Fn(TrialId) -> f64) -> f64 {
+    2.0 - gain_of(arm) + (seed % 97) as f64 / 97.0 * 0.01
+}
+
+fn measures(steps: &[Step], trial: TrialId) -> Vec<Measure> {
+    let measures = steps.iter().filter_map(|step| match step {
+        Step::Measure(measure) if measure.trial == trial => Some(measure.clone()),
+        _ => None,
+    });
+    measures.collect()
+}
+
+#[test]
+fn the_noise_floor_comes_first_and_from_different_seeds() {
+    let (state, steps) = drive(|arm, seed| noisy(arm, seed, |_| 0.0), 8);
+    let baseline = measures(&steps, 0);
+    assert_eq!(baseline.len(), 5);
+    let seeds: std::collections::BTreeSet<u64> = baseline.iter().map(|measure| measure.seed).collect();
+    assert_eq!(seeds.len(), 5);
+    assert!(matches!(state.baseline(), Some((_, sd, 5)) if sd > 0.0));
+}
+
+#[test]
+fn both_arms_of_a_pair_share_a_seed_and_take_turns_in_going_first() {
+    // A gain of about two sigma needs several pairs.
+    let (_, steps) = drive(|arm, seed| noisy(arm, seed, |arm| if arm == 1 { 0.006 } else { 0.0 }), 17);
+    let pairs: Vec<Measure> =
+        measures(&steps, 1).into_iter().filter(|measure| measure.purpose == Purpose::Confirm).collect();
+    assert!(pairs.len() >= 4, "{pairs:?}");
+    let arms: Vec<TrialId> = pairs.iter().map(|measure| measure.arm).collect();
+    assert_eq!(arms[..4], [1, 0, 0, 1]);
+    assert_eq!(pairs[0].seed, pairs[1].seed);
+    assert_eq!(pairs[2].seed, pairs[3].seed);
+    assert_ne!(pairs[0].seed, pairs[2].seed);
+}
+
+#[test]
+fn a_large_gain_wins_and_becomes_the_incumbent_judged_without_its_screening_run() {
+    let (state, _) = drive(|arm, seed| noisy(arm, seed, |arm| if arm == 1 { 0.5 } else { 0.0 }), 15);
+    assert_eq!(state.incumbent, Some(1));
+    let all = state.scores_of(1).len();
+    assert_eq!(unbiased_scores(&state, 1).len(), all - 1);
+}
+
+#[test]
+fn a_worse_candidate_costs_one_execution() {
+    let (state, steps) = drive(|arm, seed| noisy(arm, seed, |arm| if arm == 1 { -0.5 } else { 0.0 }), 12);
+    assert_eq!(measures(&steps, 1).len(), 1);
+    assert!(matches!(state.trial(1).and_then(|trial| trial.verdict.clone()), Some(Verdict::Loss(_))));
+}
+
+#[test]
+fn asking_twice_gives_the_same_step() {
+    for steps in 0..20 {
+        let (state, _) = drive(|arm, seed| noisy(arm, seed, |arm| f64::from(arm) * 0.006), steps);
+        assert_eq!(next_step(&state, RULES), next_step(&state, RULES));
+    }
+}
+
+#[test]
+fn seeds_depend_on_the_run_the_trial_the_purpose_and_the_repeat() {
+    let mut seeds = std::collections::BTreeSet::new();
+    for run_seed in 0..3 {
+        let run = RunStarted { seed: run_seed, ..RunStarted::default() };
+        let state = State { run: Some(run), ..State::default() };
+        for trial in 0..20 {
+            for purpose in [Purpose::Baseline, Purpose::Screen, Purpose::Confirm] {
+                for repeat in 0..5 {
+                    let seed = seed_of(&state, trial, purpose, repeat);
+                    assert!(seed < 1 << 53 && seeds.insert(seed));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Runs `examples/sort` through the real loop, as its README says, and checks the verdicts.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use sprag_measure::process;
+
+/// Verdicts of the baseline and the five patches.
+const EXPECTED: &[&str] = &["baseline", "win", "invalid empty", "invalid outside_mutable", "invalid build", "win"];
+
+/// Copies the example, runs it with the program of this workspace, reads the result as JSON.
+pub fn run(root: &Path) -> Result<String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    call(root, &cargo, &["build", "-q", "--locked", "-p", "sprag"])?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let sprag = target.join("debug/sprag").into_os_string();
+    let folder = std::env::temp_dir().join(format!("sprag-example-{}", std::process::id()));
+    copy(&root.join("examples/sort"), &folder)?;
+    let result = campaign(&folder, &sprag);
+    fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
+    result
+}
+
+fn campaign(folder: &Path, sprag: &OsString) -> Result<String> {
+    let git = OsString::from("git");
+    call(folder, &git, &["init", "-q"])?;
+    call(folder, &git, &["add", "-A"])?;
+    let author = ["-c", "user.name=Example", "-c", "user.email=example@example.org"];
+    call(folder, &git, &[&author[..], &["commit", "-q", "-m", "Begin"]].concat())?;
+    call(folder, sprag, &["run", "--proposer", "patches:patches", "--seed", "1"])?;
+    let output = call(folder, sprag, &["log", "--json"])?;
+    let log: Value = serde_json::from_slice(&output).context("read `sprag log --json`")?;
+    let verdicts = verdicts(&log);
+    if verdicts != EXPECTED {
+        bail!("the example ended with {verdicts:?}, where {EXPECTED:?} is due");
+    }
+    Ok(format!("{} trials ended as they should", verdicts.len() - 1))
+}
+
+fn verdicts(log: &Value) -> Vec<String> {
+    let trials = log["trials"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let word = |trial: &Value| {
+        let verdict = &trial["verdict"];
+        let outcome = verdict["outcome"].as_str().unwrap_or("open");
+        verdict["reason"].as_str().map_or_else(|| outcome.to_owned(), |reason| format!("{outcome} {reason}"))
+    };
+    trials.iter().map(word).collect()
+}
+
+fn call(dir: &Path, program: &OsString, arguments: &[&str]) -> Result<Vec<u8>> {
+    let environment: Vec<_> = std::env::vars_os().collect();
+    let output = process::output(program, arguments.iter().copied(), dir, &environment)
+        .with_context(|| format!("start {}", program.display()))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.end.success(), "{} {}: {}\n{said}", program.display(), arguments.join(" "), output.end);
+    Ok(output.stdout)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("create {}", to.display()))?;
+    for entry in fs::read_dir(from).with_context(|| format!("list {}", from.display()))? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), &target).with_context(|| format!("copy to {}", target.display()))?;
+        }
+    }
+    Ok(())
+}
