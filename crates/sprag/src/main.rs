@@ -1,0 +1,6 @@
+//! The program.
+mod environment;
+mod numbers;
+mod report;
+mod ui;
+fn main() {}

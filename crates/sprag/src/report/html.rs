@@ -1,0 +1,395 @@
+//! The page as one self-contained HTML file: no request to anywhere, complete without scripts.
+//!
+//! Every text that came from outside goes through [`escape`]; a content security policy says the same
+//! to the browser.
+
+mod details;
+
+use std::fmt::Write;
+
+use sprag_engine::record::Budget;
+use sprag_measure::stats::Interval;
+
+use super::model::{DETECTABLE_POWER, Estimate, Headline, Mark, Noise, Page, TimeSplit};
+use super::plot::{escape, noise, shape, staircase};
+use crate::numbers;
+
+const STYLE: &str = include_str!("html/report.css");
+const SCRIPT: &str = include_str!("html/report.js");
+
+/// Writes the file's text.
+pub fn render(page: &Page) -> String {
+    let title = format!("{} / {} - Sprag report", page.task, page.run);
+    let mut html = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; \
+         script-src 'unsafe-inline'; img-src data:\">\n\
+         <title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n",
+        escape(&title)
+    );
+    header(&mut html, page);
+    if let Some(headline) = &page.headline {
+        cards(&mut html, page, headline);
+    } else {
+        html.push_str(
+            "<p class=\"note\">The baseline is not measured yet, so nothing can be compared.</p>\n",
+        );
+    }
+    trials(&mut html, page);
+    if let Some(noise) = &page.noise {
+        noise_floor(&mut html, page, noise);
+    }
+    details::list(&mut html, page);
+    time(&mut html, &page.time);
+    provenance(&mut html, page);
+    push(&mut html, format_args!("</main>\n<script>\n{SCRIPT}</script>\n</body>\n</html>\n"));
+    html
+}
+
+fn header(html: &mut String, page: &Page) {
+    push(
+        html,
+        format_args!(
+            "<header>\n<h1>{} <span class=\"run\">run {}</span></h1>\n",
+            escape(&page.task),
+            escape(&page.run)
+        ),
+    );
+    let state = match &page.finished {
+        Some(reason) => format!("finished: {}", escape(reason)),
+        None => "not finished".to_owned(),
+    };
+    push(
+        html,
+        format_args!(
+            "<p class=\"sub\">{} to {} &middot; {state} &middot; budget {} a trial &middot; seed {}</p>\n",
+            escape(&page.started_at),
+            escape(&page.updated_at),
+            escape(&budget(page.budget)),
+            page.seed
+        ),
+    );
+    if !page.sandbox_missing.is_empty() {
+        push(
+            html,
+            format_args!(
+                "<p class=\"warning\"><strong>Not fully confined:</strong> this run was allowed to go on without: {}. \
+             Its scores rest on trust in the candidates.</p>\n",
+                escape(&page.sandbox_missing.join("; "))
+            ),
+        );
+    }
+    html.push_str("</header>\n");
+}
+
+/// What a trial may spend, in words.
+pub fn budget(budget: Budget) -> String {
+    match budget {
+        Budget::Seconds(seconds) => format!("{seconds} s of training"),
+        Budget::Tokens(tokens) => format!("{} tokens", numbers::count(tokens as f64)),
+    }
+}
+
+fn cards(html: &mut String, page: &Page, headline: &Headline) {
+    html.push_str("<section class=\"cards\" aria-label=\"result\">\n");
+    let decimals = page.decimals;
+    let mut card = |name: &str, value: &str, note: &str| {
+        push(
+            html,
+            format_args!(
+                "<div class=\"card\"><h2>{name}</h2><p class=\"value\">{value}</p><p>{note}</p></div>\n"
+            ),
+        );
+    };
+    let champion = format!(
+        "<a href=\"#trial-{}\">trial {}</a>: {}",
+        headline.champion,
+        headline.champion,
+        escape(&headline.title)
+    );
+    card(&format!("Champion, {}", escape(&page.metric)), &spread(&headline.score, decimals), &champion);
+    match &headline.gain {
+        Some(gain) => card(
+            "Gain over the baseline",
+            &numbers::signed(gain.estimate, decimals),
+            &format!(
+                "{} &middot; {:.1} % of the baseline",
+                between(gain, decimals),
+                percent(gain.estimate, headline.baseline.mean)
+            ),
+        ),
+        None => card("Gain over the baseline", "none yet", "the baseline is still the champion"),
+    }
+    card("Baseline", &spread(&headline.baseline, decimals), "the code as it was, measured first");
+    match headline.detectable {
+        Some(detectable) => card(
+            "Smallest gain it can see",
+            &numbers::plain(detectable, decimals),
+            &format!(
+                "a candidate that is really better by this much wins {:.0} times in 10, with up to {} pairs at error level {}",
+                DETECTABLE_POWER * 10.0,
+                page.policy.max_pairs,
+                page.policy.alpha
+            ),
+        ),
+        None => card("Smallest gain it can see", "unknown", "the noise is not known"),
+    }
+    html.push_str("</section>\n");
+}
+
+/// Value, standard deviation and count: never a naked number.
+fn spread(estimate: &Estimate, decimals: usize) -> String {
+    let mean = numbers::plain(estimate.mean, decimals);
+    match estimate.sd {
+        Some(sd) => {
+            format!("{mean} <small>&plusmn; {} sd, n = {}</small>", numbers::plain(sd, decimals), estimate.n)
+        }
+        None => format!("{mean} <small>n = {}, spread unknown</small>", estimate.n),
+    }
+}
+
+fn between(interval: &Interval, decimals: usize) -> String {
+    let [low, high] = [interval.low, interval.high].map(|end| numbers::signed(end, decimals));
+    format!("{:.0} % interval {low} to {high}, n = {}", interval.level * 100.0, interval.n)
+}
+
+fn percent(part: f64, whole: f64) -> f64 {
+    if whole == 0.0 { 0.0 } else { 100.0 * part / whole.abs() }
+}
+
+fn trials(html: &mut String, page: &Page) {
+    let counts = &page.counts;
+    push(html, format_args!("<section>\n<h2>{} trials</h2>\n", counts.total()));
+    push(
+        html,
+        format_args!(
+            "<p>{} kept, {} not better, {} that cannot be told from noise, {} without a score{}{}.</p>\n",
+            counts.wins,
+            counts.losses,
+            counts.inconclusive,
+            counts.invalid_total(),
+            if counts.undone > 0 { format!(", {} taken back", counts.undone) } else { String::new() },
+            if counts.open > 0 { format!(", {} not decided yet", counts.open) } else { String::new() },
+        ),
+    );
+    html.push_str("<figure>\n");
+    html.push_str(&staircase::staircase(page, "wide", 960.0));
+    html.push_str(&staircase::staircase(page, "narrow", 400.0));
+    legend(html);
+    html.push_str(
+        "<figcaption>Each trial stands at its incumbent's level moved by the gain estimated for it; the bar is the \
+         gate's interval. The line is the incumbent: the baseline's mean, then moved by each kept gain. An arrow at \
+         the edge: far outside of the picture.</figcaption>\n</figure>\n</section>\n",
+    );
+}
+
+fn legend(html: &mut String) {
+    html.push_str("<ul class=\"legend\">\n");
+    for mark in Mark::ALL {
+        push(
+            html,
+            format_args!("<li>{}{} <span>{}</span></li>\n", shape::icon(mark), mark.word(), meaning(mark)),
+        );
+    }
+    html.push_str("<li><svg class=\"icon\" viewBox=\"0 0 16 16\" aria-hidden=\"true\"><path class=\"incumbent\" d=\"M1 11H8V5H15\"/></svg>incumbent</li>\n</ul>\n");
+}
+
+fn meaning(mark: Mark) -> &'static str {
+    match mark {
+        Mark::Baseline => "start",
+        Mark::Win => "better, kept",
+        Mark::Loss => "not better",
+        Mark::Inconclusive => "within noise",
+        Mark::Invalid => "no score",
+        Mark::Undone => "taken back",
+        Mark::Open => "not decided",
+    }
+}
+
+fn noise_floor(html: &mut String, page: &Page, noise: &Noise) {
+    html.push_str("<section>\n<h2>Noise floor</h2>\n");
+    push(
+        html,
+        format_args!(
+            "<p>The same code, {} times, each with another seed: {} = {}. Differences of this size mean nothing.</p>\n",
+            noise.score.n,
+            escape(&page.metric),
+            spread(&noise.score, page.decimals + 1)
+        ),
+    );
+    html.push_str("<div class=\"pair\">\n<figure>\n");
+    html.push_str(&noise::repeats(page, noise));
+    html.push_str("<figcaption>Repeats of the baseline in order; line: mean, band: one standard deviation to each side.</figcaption>\n</figure>\n");
+    if let Some(scatter) = noise::throughput(page, noise) {
+        let correlation = match noise.throughput_correlation {
+            Some(r) => format!("Pearson's r = {r:+.2}, n = {}", noise.repeats.len()),
+            None => "no correlation: one of them has no spread".to_owned(),
+        };
+        push(
+            html,
+            format_args!(
+                "<figure>\n{scatter}<figcaption>Throughput against score: {correlation}. A strong relation says that the \
+             machine's speed, not the seed, makes the noise.</figcaption>\n</figure>\n"
+            ),
+        );
+    }
+    html.push_str("</div>\n</section>\n");
+}
+
+fn time(html: &mut String, time: &TimeSplit) {
+    let parts = [
+        ("training", time.train_seconds),
+        ("evaluation", time.evaluation_seconds),
+        ("start-up and runs that gave no score", time.other_run_seconds),
+        ("smoke tests", time.smoke_seconds),
+        ("builds", time.build_seconds),
+        ("proposing, git, deciding, recording", time.engine_seconds),
+    ];
+    let total: f64 = parts.iter().map(|(_, seconds)| seconds).sum();
+    if total <= 0.0 {
+        return;
+    }
+    push(
+        html,
+        format_args!("<section>\n<h2>Where {} went</h2>\n<table class=\"bars\">\n", numbers::duration(total)),
+    );
+    for (name, seconds) in parts {
+        let share = 100.0 * seconds / total;
+        push(
+            html,
+            format_args!(
+                "<tr><th scope=\"row\">{name}</th><td class=\"number\">{}</td><td class=\"number\">{share:.1} %</td>\
+             <td class=\"bar\"><span style=\"width:{share:.1}%\"></span></td></tr>\n",
+                numbers::duration(seconds)
+            ),
+        );
+    }
+    html.push_str("</table>\n</section>\n");
+}
+
+fn provenance(html: &mut String, page: &Page) {
+    let own = |name: &str, value: String| (name.to_owned(), value);
+    let policy = &page.policy;
+    let run = vec![
+        own("started by", format!("sprag {}", page.sprag_version)),
+        own("report by", format!("sprag {} at {}", page.made_by, page.generated_at)),
+        own("proposers", page.proposers.join(", ")),
+        own("baseline repeats", policy.baseline_repeats.to_string()),
+        own("error level of a WIN", format!("{} (one-sided)", policy.alpha)),
+        own("confirmed above", format!("{} standard errors", policy.screen_z)),
+        own("most pairs", policy.max_pairs.to_string()),
+        own("resumed", format!("{} times", page.resumed)),
+        own("torn lines repaired", page.repaired.to_string()),
+        own("base commit", page.base.clone()),
+        own("task.toml SHA-256", page.task_sha256.clone()),
+        own("fixed files SHA-256", page.fixed_sha256.clone()),
+    ];
+    let machine: Vec<_> =
+        page.machine.iter().map(|(name, value)| (name.replace('_', " "), value.clone())).collect();
+    let mut sandbox: Vec<_> = page.sandbox.iter().map(|part| own("enforced", part.clone())).collect();
+    sandbox.extend(page.sandbox_missing.iter().map(|part| own("missing", part.clone())));
+    html.push_str("<section>\n<h2>What it was measured on</h2>\n<div class=\"facts\">\n");
+    for (name, rows) in [("Machine", &machine), ("Sandbox", &sandbox), ("Data", &page.data), ("Run", &run)] {
+        if rows.is_empty() {
+            continue;
+        }
+        push(html, format_args!("<div><h3>{name}</h3>\n<dl>\n"));
+        for (name, value) in rows {
+            push(html, format_args!("<dt>{}</dt><dd>{}</dd>\n", escape(name), escape(value)));
+        }
+        html.push_str("</dl></div>\n");
+    }
+    html.push_str("</div>\n</section>\n");
+    if !page.reproduce.is_empty() {
+        html.push_str("<section>\n<h2>To repeat it</h2>\n<pre class=\"shell\">");
+        push(html, format_args!("{}</pre>\n</section>\n", escape(&page.reproduce.join("\n"))));
+    }
+}
+
+/// Appends formatted text; writing to a `String` cannot fail.
+fn push(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+    let _ = text.write_fmt(arguments);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::*;
+
+    #[test]
+    fn texts_from_outside_are_never_live() {
+        let mut page = fixture::filled_page();
+        let attack = "\"><img src=x onerror=alert(1)><script>alert(2)</script>";
+        page.task = attack.to_owned();
+        page.run = attack.to_owned();
+        page.metric = attack.to_owned();
+        page.finished = Some(attack.to_owned());
+        page.sandbox_missing = vec![attack.to_owned()];
+        page.machine.insert(attack.to_owned(), attack.to_owned());
+        page.data.push((attack.to_owned(), attack.to_owned()));
+        page.reproduce.push(attack.to_owned());
+        for trial in &mut page.trials {
+            trial.title = attack.to_owned();
+            trial.family = Some(attack.to_owned());
+            trial.hypothesis = Some(attack.to_owned());
+            trial.reason = Some(attack.to_owned());
+            trial.diff = Some(format!("+{attack}\n-{attack}"));
+            trial.build_error = Some(attack.to_owned());
+            trial.proposer = attack.to_owned();
+            trial.paths = vec![attack.to_owned()];
+            trial.invalid = Some((attack.to_owned(), attack.to_owned()));
+            trial.commit = Some(attack.to_owned());
+            for fact in &mut trial.facts {
+                fact.name = attack.to_owned();
+            }
+            for measurement in &mut trial.measurements {
+                measurement.detail = Some(attack.to_owned());
+            }
+        }
+        let html = render(&page);
+        assert!(!html.contains("<img"));
+        assert_eq!(html.matches("<script>").count(), 1, "only the page's own script");
+        assert!(html.contains("&lt;img src=x onerror=alert(1)&gt;"));
+    }
+
+    #[test]
+    fn the_file_asks_for_nothing_from_outside() {
+        let html = render(&fixture::filled_page());
+        for forbidden in ["http://", "https://", "src=", "@import", "url(", "<link"] {
+            assert!(!html.contains(forbidden), "{forbidden}");
+        }
+    }
+
+    #[test]
+    fn every_trial_has_its_details() {
+        let page = fixture::filled_page();
+        let html = render(&page);
+        for trial in &page.trials {
+            assert_eq!(html.matches(&format!("id=\"trial-{}\"", trial.id)).count(), 1);
+        }
+    }
+
+    #[test]
+    fn tags_are_balanced() {
+        let html = render(&fixture::filled_page());
+        for tag in [
+            "section", "figure", "details", "table", "tr", "td", "th", "svg", "g", "a", "p", "div", "dl",
+            "ul", "li", "pre", "span",
+        ] {
+            let open = html.matches(&format!("<{tag}>")).count() + html.matches(&format!("<{tag} ")).count();
+            assert_eq!(open, html.matches(&format!("</{tag}>")).count(), "<{tag}>");
+        }
+    }
+
+    /// For looking at it: `SPRAG_REPORT_PREVIEW=out.html cargo test -p sprag report_preview`.
+    #[test]
+    fn report_preview_is_a_whole_file() {
+        let html = render(&fixture::filled_page());
+        assert!(html.starts_with("<!doctype html>") && html.ends_with("</html>\n"));
+        if let Some(path) = std::env::var_os("SPRAG_REPORT_PREVIEW") {
+            std::fs::write(path, html).unwrap();
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! A trial, a headline and counts as lines of text; console, `log`, `status` and `show` share them.
+
+use crate::numbers;
+use crate::report::model::{Counts, EffectView, Estimate, Headline, Mark, Page, TrialView};
+
+use super::{Tone, tame, toned};
+
+/// Columns that gain, interval and pairs take.
+const EFFECT_COLUMNS: usize = 38;
+
+/// One finished (or open) trial on one line: number, verdict, what it rests on, title, reason.
+pub fn trial_line(trial: &TrialView, page: &Page, colour: bool) -> String {
+    let verdict = toned(&format!("{:<12}", trial.mark.word()), tone(trial.mark), colour);
+    let middle = match (&trial.effect, &trial.invalid) {
+        (Some(view), _) => effect(view, page.decimals),
+        (None, Some((reason, _))) => reason.clone(),
+        (None, None) if trial.mark == Mark::Baseline => page
+            .headline
+            .as_ref()
+            .map_or_else(String::new, |headline| estimate(&headline.baseline, page.decimals)),
+        (None, None) => String::new(),
+    };
+    let mut line =
+        format!("trial {:>3}  {verdict}  {middle:<EFFECT_COLUMNS$}  {}", trial.id, tame(&trial.title));
+    if let Some((_, detail)) = &trial.invalid {
+        let first = detail.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        if !first.is_empty() {
+            line += &format!(" ({})", tame(first.trim()));
+        }
+    }
+    line.trim_end().to_owned()
+}
+
+/// `+0.0312 [+0.0062, +0.0562] 2 pairs`.
+pub fn effect(effect: &EffectView, decimals: usize) -> String {
+    let [gain, low, high] =
+        [effect.gain, effect.low, effect.high].map(|value| numbers::signed(value, decimals));
+    let rests = if effect.pairs == 0 { "1 run".to_owned() } else { numbers::pairs(effect.pairs) };
+    format!("{gain} [{low}, {high}] {rests}")
+}
+
+/// `2.4132 ± 0.0048 (sd, n=5)`.
+pub fn estimate(estimate: &Estimate, decimals: usize) -> String {
+    let mean = numbers::plain(estimate.mean, decimals);
+    match estimate.sd {
+        Some(sd) => format!("{mean} ± {} (sd, n={})", numbers::plain(sd, decimals), estimate.n),
+        None => format!("{mean} (n={}, spread unknown)", estimate.n),
+    }
+}
+
+/// The champion with its gain over the baseline, as lines.
+pub fn headline(headline: &Headline, page: &Page) -> Vec<String> {
+    let decimals = page.decimals;
+    let mut lines = vec![format!("baseline  {} {}", page.metric, estimate(&headline.baseline, decimals))];
+    match &headline.gain {
+        None => lines.push("champion  the baseline: nothing better was found yet".to_owned()),
+        Some(gain) => {
+            let id = headline.champion;
+            let score = estimate(&headline.score, decimals);
+            lines.push(format!("champion  {} {score}  trial {id}: {}", page.metric, tame(&headline.title)));
+            let [estimate, low, high] =
+                [gain.estimate, gain.low, gain.high].map(|end| numbers::signed(end, decimals));
+            lines.push(format!(
+                "gain      {estimate} [{low}, {high}] at {:.0} % over the baseline",
+                gain.level * 100.0
+            ));
+        }
+    }
+    if let Some(detectable) = headline.detectable {
+        lines.push(format!(
+            "floor     a true gain of {} is found 8 times in 10",
+            numbers::plain(detectable, decimals)
+        ));
+    }
+    lines
+}
+
+/// `26 trials: 5 wins, 8 losses, ...`; what did not happen is left out.
+pub fn counts(counts: &Counts) -> String {
+    let mut parts = Vec::new();
+    let mut part = |n: u32, one: &str, several: &str| {
+        if n > 0 {
+            parts.push(format!("{n} {}", if n == 1 { one } else { several }));
+        }
+    };
+    part(counts.wins, "win", "wins");
+    part(counts.losses, "loss", "losses");
+    part(counts.inconclusive, "inconclusive", "inconclusive");
+    part(counts.invalid_total(), "invalid", "invalid");
+    part(counts.undone, "undone", "undone");
+    part(counts.open, "open", "open");
+    let total = counts.total();
+    let noun = if total == 1 { "trial" } else { "trials" };
+    if parts.is_empty() { format!("{total} {noun}") } else { format!("{total} {noun}: {}", parts.join(", ")) }
+}
+
+/// `3 memory, 1 build`; empty without invalid trials.
+pub fn reasons(counts: &Counts) -> String {
+    let parts: Vec<String> = counts.invalid.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
+    parts.join(", ")
+}
+
+fn tone(mark: Mark) -> Tone {
+    match mark {
+        Mark::Win => Tone::Good,
+        Mark::Loss => Tone::Bad,
+        Mark::Inconclusive | Mark::Undone => Tone::Doubt,
+        Mark::Invalid | Mark::Open => Tone::Faint,
+        Mark::Baseline => Tone::Strong,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+
+    #[test]
+    fn every_ending_reads_without_colour() {
+        let page = fixture::filled_page();
+        for (id, expected) in [
+            (0, "trial   0  BASELINE      2.4132 ± 0.0048 (sd, n=5)               the code as it was"),
+            (2, "trial   2  WIN           +0.0312 [+0.0062, +0.0562] 2 pairs      DEPTH 4 -> 3"),
+            (5, "trial   5  LOSS          -0.0212 [-0.0339, -0.0064] 1 run        HEADS 4 -> 8"),
+            (
+                3,
+                "trial   3  INVALID       memory                                  BATCH_ROWS 16 -> 256 (used 8.4 GiB of 8.0 GiB)",
+            ),
+            (10, "trial  10  UNDONE        +0.0241 [+0.0048, +0.0434] 2 pairs      SEQ_LEN 256 -> 192"),
+            (25, "trial  25  OPEN                                                  DEPTH 3 -> 2"),
+        ] {
+            assert_eq!(trial_line(&page.trials[id], &page, false), expected);
+        }
+    }
+
+    #[test]
+    fn colour_adds_nothing_but_escapes() {
+        let page = fixture::filled_page();
+        for trial in &page.trials {
+            let coloured = trial_line(trial, &page, true);
+            let mut bare = String::new();
+            let mut rest = coloured.as_str();
+            while let Some(start) = rest.find('\u{1b}') {
+                bare += &rest[..start];
+                let end = rest[start..].find('m').unwrap();
+                rest = &rest[start + end + 1..];
+            }
+            bare += rest;
+            assert_eq!(bare, trial_line(trial, &page, false));
+        }
+    }
+
+    #[test]
+    fn control_characters_of_a_title_do_not_reach_the_terminal() {
+        let mut page = fixture::filled_page();
+        page.trials[2].title = "a\u{1b}[2Jb\nc".to_owned();
+        let line = trial_line(&page.trials[2], &page, false);
+        assert!(line.ends_with("a [2Jb c"), "{line}");
+    }
+}
