@@ -382,7 +382,9 @@ impl Message for ToCandidate {
             }
             BATCH => ToCandidate::Batch { progress: fields.f64()?, tokens: fields.ids()? },
             STOP => ToCandidate::Stop,
-            SCORE => ToCandidate::Score { rows: fields.u32()?, seq_len: fields.u32()?, tokens: fields.ids()? },
+            SCORE => {
+                ToCandidate::Score { rows: fields.u32()?, seq_len: fields.u32()?, tokens: fields.ids()? }
+            }
             FINISH => ToCandidate::Finish,
             _ => return Err(ProtocolError::Tag(tag)),
         };

@@ -1,7 +1,8 @@
 use super::*;
 
 fn to_candidate() -> Vec<ToCandidate> {
-    let start = |budget| ToCandidate::Start(Start { seed: 7, vocab_size: 4096, max_seq_len: 256, bos: 1, budget });
+    let start =
+        |budget| ToCandidate::Start(Start { seed: 7, vocab_size: 4096, max_seq_len: 256, bos: 1, budget });
     vec![
         start(Budget::Seconds(20.5)),
         start(Budget::Tokens(10_000_000)),
@@ -84,7 +85,9 @@ fn a_payload_one_byte_off_is_malformed() {
         let free_text = matches!(message, FromCandidate::Fact { .. } | FromCandidate::GaveUp { .. });
         if !free_text {
             payload.push(0);
-            assert!(matches!(FromCandidate::decode(tag, &payload), Err(ProtocolError::Malformed(t)) if t == tag));
+            assert!(
+                matches!(FromCandidate::decode(tag, &payload), Err(ProtocolError::Malformed(t)) if t == tag)
+            );
         }
     }
     assert!(matches!(FromCandidate::decode(GAVE_UP, &[2]), Err(ProtocolError::Malformed(GAVE_UP))));
@@ -159,7 +162,8 @@ fn budgets_are_read_as_they_are_shown() {
         assert_eq!(text.parse(), Ok(budget));
         assert_eq!(budget.to_string(), text);
     }
-    for text in ["", "20", "s", "-1s", "0s", "NaNs", "infs", "1e999s", "0tokens", "1.5tokens", "20 s", "20m"] {
+    for text in ["", "20", "s", "-1s", "0s", "NaNs", "infs", "1e999s", "0tokens", "1.5tokens", "20 s", "20m"]
+    {
         assert_eq!(text.parse::<Budget>(), Err(BudgetError { text: text.to_owned() }), "{text}");
     }
 }

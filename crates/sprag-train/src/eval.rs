@@ -1,0 +1,247 @@
+//! The evaluator: holds data, clock and score while a candidate trains and then answers.
+//!
+//! [`evaluate`] speaks [`protocol`](crate::protocol) with one candidate and ends in one [`EvalOutcome`]. It
+//! knows nothing of processes: starting, confining and killing candidates belongs to the loop.
+//!
+//! # What a candidate cannot do
+//!
+//! It gets tokens only as answers on the socket: training text while the budget lasts, then windows of
+//! validation text without the token that follows each of them. The windows are the same for every
+//! candidate of a data folder, whatever the seed. Among them, in an order drawn from the operating system's
+//! entropy, stand probes ([`plan`]):
+//!
+//! - *causality*: a window again, with another suffix from a random place on. Logits before that place must
+//!   agree, one by one within [`Precision`]'s tolerance, and in the sum of their log-probabilities: a leak
+//!   spread thinly over many logits does not pass by being small in each.
+//! - *state*: a window early and late, and a window alone and among others. All logits must agree, which
+//!   forbids training on while answering, caches across windows and attention across rows.
+//! - *blindness*: a candidate could look ahead and yet pass, by remembering what it said on a window's first
+//!   showing and repeating it on the second. But where the false suffix came first, the true next token was
+//!   not there to be seen: if such answers are worse than all others, the others were looked up.
+//!
+//! Every logit must be finite, every answer as long as asked for. The clock runs from the first batch to
+//! `Trained`; who overdraws it by more than the allowed overshoot has no score.
+//!
+//! # What this does not stop
+//!
+//! - Overshoot. A candidate learns at its next request that time is up, so the step under way may end late:
+//!   up to [`Limits::overshoot_fraction`] of the budget is tolerated and recorded as `overshoot_seconds`.
+//!   One step must therefore be shorter than that.
+//! - Leaks below the tolerance: in single precision at most about 0.0005 nats a token, a tenth of what a
+//!   change of seed does; [`Precision`] gives the sums.
+//! - Learning from windows already answered by a candidate that also remembers all its answers (about a
+//!   gigabyte) and repeats them when a prefix comes back. It gains what adapting to a few hundred windows
+//!   gives; the time it may take is bounded ([`Limits::evaluation`]), its memory by the loop.
+//! - Tokens as a budget bound tokens, not compute: many passes over the same batch are allowed.
+//! - Words about itself: `reported_*` facts and the loss curve are the candidate's own, never the score.
+
+mod channel;
+mod consistency;
+mod corpus;
+mod curve;
+mod likelihood;
+mod outcome;
+mod plan;
+mod questions;
+mod tally;
+#[cfg(test)]
+mod tests;
+mod training;
+
+use std::collections::BTreeMap;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::data::Split;
+use crate::protocol::{Budget, Start, ToCandidate};
+use channel::{Channel, Ended};
+use corpus::Windows;
+use outcome::Reporter;
+use plan::{PrivateRandom, Probes};
+use training::Training;
+
+pub use consistency::Precision;
+pub use corpus::{Corpus, PreparedCorpus};
+pub use outcome::{EvalError, EvalEvent, EvalOutcome, Stage};
+
+/// Validation tokens scored by default. 256 windows of 256 tokens: on prepared Rust sources that leaves a
+/// standard error of about 0.03 bits per byte on the score of one candidate, most of which is the choice of
+/// text and common to all candidates; what is left of it between two candidates of one run is about a
+/// tenth. Twice as many tokens would cost a second more of a 20-second budget for a third less.
+pub const DEFAULT_VAL_TOKENS: u64 = 65_536;
+
+/// Longest window asked for by default, in tokens.
+pub const DEFAULT_MAX_SEQ_LEN: u32 = 256;
+
+/// Windows of a smoke test: one for each kind of probe.
+const SMOKE_WINDOWS: u64 = 3;
+
+/// Batches of a smoke test.
+const SMOKE_BATCHES: u64 = 3;
+
+/// What to evaluate on, and by which rules.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Folder made by `sprag data prepare`.
+    pub data: PathBuf,
+    /// Seed of the run: decides the order of training text and all randomness of the candidate.
+    pub seed: u64,
+    /// What training may spend.
+    pub budget: Budget,
+    /// A few batches, a few windows with every kind of probe, and no score.
+    pub smoke: bool,
+    /// Validation tokens to score; `None` is [`DEFAULT_VAL_TOKENS`], or all there are.
+    pub val_tokens: Option<u64>,
+    /// Longest window asked for, in tokens.
+    pub max_seq_len: u32,
+    /// Text to score on.
+    pub split: Split,
+    /// Arithmetic of the candidate's device, which decides what counts as the same answer.
+    pub precision: Precision,
+    /// How long to wait.
+    pub limits: Limits,
+}
+
+impl Options {
+    /// The usual rules.
+    pub fn new(data: PathBuf, seed: u64, budget: Budget) -> Options {
+        Options {
+            data,
+            seed,
+            budget,
+            smoke: false,
+            val_tokens: None,
+            max_seq_len: DEFAULT_MAX_SEQ_LEN,
+            split: Split::Val,
+            precision: Precision::Single,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// How long the evaluator waits for a candidate; the loop has limits of its own around these.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    /// From the start to the first request for a batch. Generous: kernels may be compiled here.
+    pub startup: Duration,
+    /// Between two messages.
+    pub silence: Duration,
+    /// Part of a budget in seconds by which `Trained` may come late.
+    pub overshoot_fraction: f64,
+    /// At least this late it may come.
+    pub least_overshoot: Duration,
+    /// From `Stop` to `Trained` when the budget is not in seconds.
+    pub finish: Duration,
+    /// For answering, besides [`Limits::evaluation_factor`].
+    pub evaluation: Duration,
+    /// Answering may take this many times longer a token than training did. A forward pass is a third of a
+    /// training step, so an honest candidate needs a third.
+    pub evaluation_factor: f64,
+    /// Answering never takes longer.
+    pub longest_evaluation: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            startup: Duration::from_secs(60),
+            silence: Duration::from_secs(60),
+            overshoot_fraction: 0.1,
+            least_overshoot: Duration::from_millis(500),
+            finish: Duration::from_secs(60),
+            evaluation: Duration::from_secs(30),
+            evaluation_factor: 4.0,
+            longest_evaluation: Duration::from_secs(600),
+        }
+    }
+}
+
+/// Trains and judges the candidate at the other end of `channel`, on prepared data.
+///
+/// `Err` is never the candidate's fault.
+pub fn evaluate(
+    channel: UnixStream,
+    options: &Options,
+    on_event: &mut dyn FnMut(EvalEvent),
+) -> Result<EvalOutcome, EvalError> {
+    let mut corpus = PreparedCorpus::open(&options.data, options.split, options.seed)?;
+    evaluate_on(channel, &mut corpus, options, on_event)
+}
+
+/// As [`evaluate`], on any corpus; `data` and `split` of the options are not looked at.
+pub fn evaluate_on(
+    channel: UnixStream,
+    corpus: &mut dyn Corpus,
+    options: &Options,
+    on_event: &mut dyn FnMut(EvalEvent),
+) -> Result<EvalOutcome, EvalError> {
+    let windows = Windows::draw(corpus, options.max_seq_len, windows_wanted(options))?;
+    let channel = Channel::new(channel)?;
+    let evaluation = Evaluation { options, windows, channel, reporter: Reporter::new(on_event) };
+    match evaluation.run(corpus) {
+        Ok(outcome) => Ok(outcome),
+        Err(Ended::Invalid { reason, detail }) => Ok(EvalOutcome::Invalid { reason, detail }),
+        Err(Ended::Error(error)) => Err(error),
+    }
+}
+
+fn windows_wanted(options: &Options) -> u64 {
+    let tokens = options.val_tokens.unwrap_or(DEFAULT_VAL_TOKENS);
+    if options.smoke { SMOKE_WINDOWS } else { tokens.div_ceil(u64::from(options.max_seq_len.max(1))) }
+}
+
+struct Evaluation<'a> {
+    options: &'a Options,
+    windows: Windows,
+    channel: Channel,
+    reporter: Reporter<'a>,
+}
+
+impl Evaluation<'_> {
+    fn run(mut self, corpus: &mut dyn Corpus) -> Result<EvalOutcome, Ended> {
+        let Options { seed, max_seq_len, limits, .. } = *self.options;
+        let budget = if self.options.smoke { Budget::Batches(SMOKE_BATCHES) } else { self.options.budget };
+        let (vocab_size, bos) = (corpus.vocab_size(), corpus.bos());
+        let start = Start { seed, vocab_size, max_seq_len, bos, budget };
+        let mut training = training::train(&mut self.channel, corpus, start, &limits, &mut self.reporter)?;
+
+        let begun = Instant::now();
+        let mut random = PrivateRandom::from_system();
+        let probes = Probes::among(self.windows.len());
+        let rows = questions::rows_per_request(&self.windows);
+        let requests = plan::requests(&self.windows, probes, rows, &mut random);
+        let patience =
+            patience(&limits, &training, requests.iter().map(Vec::len).sum::<usize>(), max_seq_len);
+        let asked = questions::ask(
+            &mut self.channel,
+            &self.windows,
+            &requests,
+            questions::Rules { precision: self.options.precision, silence: limits.silence, patience },
+            &mut training.reported,
+            &mut self.reporter,
+        )?;
+        let evaluation_seconds = begun.elapsed().as_secs_f64();
+        // A candidate that is gone by now has answered everything: nothing is lost.
+        let _ = self.channel.send(&ToCandidate::Finish, Instant::now() + Duration::from_secs(1));
+        if self.options.smoke {
+            return Ok(EvalOutcome::Passed);
+        }
+        let value = asked.bits_per_byte().ok_or(Ended::Error(EvalError::NothingToScore))?;
+        let mut facts = training.facts();
+        facts.insert("evaluation_seconds".to_owned(), evaluation_seconds);
+        facts.extend(asked.facts());
+        Ok(EvalOutcome::Scored { value, facts, curve: training.curve.points() })
+    }
+}
+
+/// How long answering may take: in proportion to how long training took, so that a slow answer buys no time.
+fn patience(limits: &Limits, training: &Training, questions: usize, seq_len: u32) -> Duration {
+    let seconds_per_token = training.seconds / training.tokens.max(1) as f64;
+    let seconds = questions as f64 * f64::from(seq_len) * seconds_per_token * limits.evaluation_factor;
+    let extra = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+    limits.evaluation.saturating_add(extra).min(limits.longest_evaluation)
+}
+
+/// Facts about a measurement, name to value.
+type Facts = BTreeMap<String, f64>;
