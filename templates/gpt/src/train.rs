@@ -1,0 +1,291 @@
+//! A small GPT and how it is trained: the one file that is edited to make it better.
+//!
+//! It learns to predict the next token of real text, within a fixed budget, and is scored by bits per byte on
+//! text it never saw. Knobs first, then the model, its optimisers, and the loop. The evaluator holds data, clock
+//! and score; `run` is the line to it.
+
+use sprag_train::burn::tensor::{Device, Int, Tensor};
+use sprag_train::harness::{Model, Run, Stop};
+use sprag_train::ops::{self, Rotary};
+use sprag_train::optim::{AdamW, Muon, Orthogonaliser, Param, clip_gradients};
+use sprag_train::schedule::trapezoid;
+
+// --- Model ---
+
+/// Layers. Depth is what composes; each layer costs about 12 WIDTH^2 multiplications a token.
+/// knob: choice 1|2|3|4|6
+const DEPTH: usize = 2;
+
+/// Channels of the residual stream. A multiple of HEADS times 2.
+/// knob: choice 96|128|160|192|256
+const WIDTH: usize = 128;
+
+/// Query heads; each is WIDTH / HEADS channels wide. 32 channels a head are few, but heads are cheap here.
+/// knob: choice 2|4|8
+const HEADS: usize = 4;
+
+/// Key and value heads, shared by HEADS / KV_HEADS query heads each. As many as HEADS: nothing is shared.
+/// knob: choice 1|2|4
+const KV_HEADS: usize = 4;
+
+/// Channels of the MLP's hidden layer, in units of WIDTH. Four is what everyone begins with.
+/// knob: choice 2|3|4|6
+const MLP_RATIO: usize = 4;
+
+/// Tokens that attention looks back over; longer than any window is asked for: all of them.
+/// knob: choice 32|64|128|4096
+const ATTENTION_WINDOW: usize = 4096;
+
+/// Base of the rotary angles, a pure number. The usual one; made for far longer windows.
+/// knob: log 1e2..1e5
+const ROTARY_BASE: f64 = 10_000.0;
+
+/// Queries and keys are scaled to unit root mean square, then by this: how sharp attention can get at first.
+/// knob: log 0.5..4.0
+const QK_SCALE: f64 = 1.0;
+
+/// Bound on the logits, in nats. Keeps confidence finite.
+/// knob: log 5.0..60.0
+const SOFTCAP: f64 = 15.0;
+
+// --- Initialisation ---
+
+/// Standard deviation of the embedding table. The first norm makes its scale matter only against updates.
+/// knob: log 0.01..2.0
+const EMBEDDING_STD: f64 = 1.0;
+
+/// Standard deviation of the head. Small: the first guess is close to uniform.
+/// knob: log 1e-4..0.1
+const HEAD_STD: f64 = 0.001;
+
+/// Standard deviation of hidden matrices, in units of 1 / sqrt(inputs): keeps the scale of activations.
+/// knob: log 0.2..2.0
+const MATRIX_STD: f64 = 1.0;
+
+// --- Optimiser ---
+
+/// Learning rate of Muon, for hidden matrices: change of a singular value a step.
+/// knob: log 2e-3..0.2
+const MATRIX_LR: f64 = 0.02;
+
+/// Learning rate of AdamW for the embedding table, in its own units.
+/// knob: log 1e-3..1.0
+const EMBEDDING_LR: f64 = 0.1;
+
+/// Learning rate of AdamW for the head.
+/// knob: log 2e-4..0.1
+const HEAD_LR: f64 = 0.004;
+
+/// Learning rate of AdamW for the scalars of the residual stream.
+/// knob: log 1e-3..0.3
+const SCALAR_LR: f64 = 0.02;
+
+/// Decay of Muon's momentum.
+/// knob: linear 0.5..0.99
+const MOMENTUM: f64 = 0.95;
+
+/// Decay of AdamW's mean of gradients.
+/// knob: linear 0.5..0.98
+const BETA1: f64 = 0.9;
+
+/// Decay of AdamW's mean of squared gradients.
+/// knob: linear 0.8..0.999
+const BETA2: f64 = 0.95;
+
+/// Decay of hidden matrices a step, in units of the learning rate.
+/// knob: linear 0.0..0.5
+const WEIGHT_DECAY: f64 = 0.0;
+
+/// Make Muon's steps orthogonal by Polar Express rather than by Newton-Schulz.
+/// knob: choice true|false
+const POLAR_EXPRESS: bool = false;
+
+/// Joint norm to which gradients are clipped.
+/// knob: log 0.1..10.0
+const CLIP_NORM: f64 = 1.0;
+
+// --- Schedule ---
+
+/// Part of the budget over which learning rates rise from zero.
+/// knob: linear 0.0..0.2
+const WARMUP: f64 = 0.02;
+
+/// Part of the budget, at its end, over which they fall.
+/// knob: linear 0.0..1.0
+const WARMDOWN: f64 = 0.4;
+
+/// Where they end, in units of their peak.
+/// knob: linear 0.0..0.3
+const LAST_LR: f64 = 0.0;
+
+// --- Batch ---
+
+/// Tokens in a row of a batch. At most `run.max_seq_len()` are ever asked for.
+/// knob: choice 64|128|256
+const SEQ_LEN: usize = 256;
+
+/// Rows that go through the model together. More is a little faster a token, until memory is full.
+/// knob: choice 2|4|8|16
+const ROWS: usize = 8;
+
+/// Batches whose gradients are added up before a step.
+/// knob: choice 1|2|4
+const ACCUMULATE: usize = 1;
+
+/// One layer: attention, then MLP, each added to the residual stream.
+struct Block {
+    query: Param,  // [width, width]
+    key: Param,    // [width, kv_width]
+    value: Param,  // [width, kv_width]
+    output: Param, // [width, width]
+    up: Param,     // [width, hidden]
+    down: Param,   // [hidden, width]
+    mix: Param,    // [1, 2]: how much of the stream, and of the embedding, enters the layer
+}
+
+impl Block {
+    fn new(device: &Device) -> Self {
+        let head_dim = WIDTH / HEADS;
+        let (kv_width, hidden) = (KV_HEADS * head_dim, MLP_RATIO * WIDTH);
+        let matrix = |outputs| Param::uniform([WIDTH, outputs], MATRIX_STD / (WIDTH as f64).sqrt(), device);
+        // What is added to the stream starts at zero: the deeper the layer, the later it wakes up.
+        let zeros = |inputs| Param::full([inputs, WIDTH], 0.0, device);
+        Block {
+            query: matrix(WIDTH),
+            key: matrix(kv_width),
+            value: matrix(kv_width),
+            output: zeros(WIDTH),
+            up: matrix(hidden),
+            down: zeros(hidden),
+            mix: Param::new(Tensor::from_floats([[1.0, 0.0]], device)),
+        }
+    }
+
+    fn forward(&self, x: Tensor<3>, first: Tensor<3>, rotary: &Rotary) -> Tensor<3> {
+        let mix = self.mix.get(); // [1, 2]
+        let stream = mix.clone().narrow(1, 0, 1).unsqueeze::<3>(); // [1, 1, 1]
+        let skip = mix.narrow(1, 1, 1).unsqueeze::<3>(); // [1, 1, 1]
+        let x = x * stream + first * skip; // [rows, seq, width]
+        let x = x.clone() + self.attention(ops::rms_norm(x), rotary); // [rows, seq, width]
+        x.clone() + ops::mlp(ops::rms_norm(x), self.up.get(), self.down.get()) // [rows, seq, width]
+    }
+
+    fn attention(&self, x: Tensor<3>, rotary: &Rotary) -> Tensor<3> {
+        let query = ops::split_heads(ops::linear(x.clone(), self.query.get()), HEADS); // [rows, heads, seq, dim]
+        let key = ops::split_heads(ops::linear(x.clone(), self.key.get()), KV_HEADS); // [rows, kv, seq, dim]
+        let value = ops::split_heads(ops::linear(x, self.value.get()), KV_HEADS); // [rows, kv, seq, dim]
+        let query = ops::rms_norm(ops::rotary(query, rotary)) * QK_SCALE; // [rows, heads, seq, dim]
+        let key = ops::rms_norm(ops::rotary(key, rotary)) * QK_SCALE; // [rows, kv, seq, dim]
+        let mixed = ops::attention(query, key, value, Some(ATTENTION_WINDOW)); // [rows, heads, seq, dim]
+        ops::linear(ops::join_heads(mixed), self.output.get()) // [rows, seq, width]
+    }
+}
+
+/// The model.
+pub struct Gpt {
+    embedding: Param, // [vocab, width]
+    blocks: Vec<Block>,
+    head: Param, // [width, vocab], not tied to the embedding
+    rotary: Rotary,
+}
+
+impl Gpt {
+    fn new(run: &Run) -> Self {
+        let device = run.device();
+        let vocab = run.vocab_size();
+        Gpt {
+            embedding: Param::normal([vocab, WIDTH], EMBEDDING_STD, device),
+            blocks: (0..DEPTH).map(|_| Block::new(device)).collect(),
+            head: Param::normal([WIDTH, vocab], HEAD_STD, device),
+            rotary: Rotary::new(run.max_seq_len().max(SEQ_LEN), WIDTH / HEADS, ROTARY_BASE, device),
+        }
+    }
+
+    /// Logits before the softcap.
+    fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
+        let first = ops::rms_norm(ops::embedding(self.embedding.get(), tokens)); // [rows, seq, width]
+        let mut x = first.clone(); // [rows, seq, width]
+        for block in &self.blocks {
+            x = block.forward(x, first.clone(), &self.rotary);
+        }
+        ops::linear(ops::rms_norm(x), self.head.get()) // [rows, seq, vocab]
+    }
+
+    fn params(&mut self) -> Vec<&mut Param> {
+        let mut params = vec![&mut self.embedding, &mut self.head];
+        for block in &mut self.blocks {
+            let Block { query, key, value, output, up, down, mix } = block;
+            params.extend([query, key, value, output, up, down, mix]);
+        }
+        params
+    }
+
+    /// One step of every parameter: tables, head and scalars by AdamW, hidden matrices by Muon.
+    fn step(&mut self, rate: f64) {
+        let adamw = |learning_rate| AdamW {
+            learning_rate: learning_rate * rate,
+            beta1: BETA1,
+            beta2: BETA2,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+        };
+        let muon = Muon {
+            learning_rate: MATRIX_LR * rate,
+            momentum: MOMENTUM,
+            weight_decay: WEIGHT_DECAY,
+            orthogonaliser: if POLAR_EXPRESS {
+                Orthogonaliser::PolarExpress
+            } else {
+                Orthogonaliser::NewtonSchulz
+            },
+        };
+        adamw(EMBEDDING_LR).step(&mut self.embedding);
+        adamw(HEAD_LR).step(&mut self.head);
+        for block in &mut self.blocks {
+            let Block { query, key, value, output, up, down, mix } = block;
+            for matrix in [query, key, value, output, up, down] {
+                muon.step(matrix);
+            }
+            adamw(SCALAR_LR).step(mix);
+        }
+    }
+}
+
+impl Model for Gpt {
+    fn logits(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
+        ops::softcap(self.forward(tokens), SOFTCAP) // [rows, seq, vocab]
+    }
+}
+
+/// Trains until the budget is spent, and returns the model that will be scored.
+pub fn train(run: &mut Run) -> Result<Gpt, Stop> {
+    let mut model = Gpt::new(run);
+    let matrices: usize = model.params().iter().map(|param| param.count()).sum::<usize>() - model.embedding.count();
+    let parameters = matrices + model.embedding.count();
+    run.report("parameters", parameters as f64)?;
+    run.report("flops_per_token", ops::flops_per_token(matrices, DEPTH, WIDTH, SEQ_LEN))?;
+
+    'training: loop {
+        let mut step_loss = 0.0; // nats a token
+        let mut progress = 0.0;
+        for _ in 0..ACCUMULATE {
+            let Some(batch) = run.next_batch(ROWS, SEQ_LEN)? else { break 'training };
+            let logits = model.forward(batch.inputs); // [rows, seq, vocab]
+            let loss = ops::loss(logits, batch.targets, SOFTCAP); // [1]
+            let mut gradients = loss.backward();
+            for param in model.params() {
+                param.accumulate(&mut gradients, 1.0 / ACCUMULATE as f64);
+            }
+            step_loss += loss.into_scalar::<f32>() / ACCUMULATE as f32;
+            progress = batch.progress;
+        }
+        clip_gradients(&mut model.params(), CLIP_NORM);
+        model.step(trapezoid(progress, WARMUP, WARMDOWN, LAST_LR));
+        run.step(step_loss)?;
+    }
+
+    for param in model.params() {
+        param.freeze();
+    }
+    Ok(model)
+}
