@@ -111,7 +111,7 @@ pub enum RepoError {
 }
 
 impl RepoError {
-    fn io(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> RepoError {
+    pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> RepoError {
         let path = path.to_owned();
         move |source| RepoError::Io { what, path, source }
     }
@@ -230,6 +230,11 @@ impl Repo {
     pub fn files(&self, commit: &str) -> Result<Vec<String>, RepoError> {
         let listed = self.git(&self.dir, &[], &[&"ls-tree", &"-r", &"-z", &"--name-only", &commit])?;
         Ok(listed.split('\0').filter(|name| !name.is_empty()).map(str::to_owned).collect())
+    }
+
+    /// Applies a patch file to a worktree: all of it or nothing. Nothing outside the worktree can be reached.
+    pub fn apply(&self, worktree: &Path, patch: &Path) -> Result<(), RepoError> {
+        self.git(worktree, &[], &[&"apply", &"--whitespace=nowarn", &"--", &patch]).map(drop)
     }
 
     /// Has git ignore a pattern in this repository, without a change to any tracked file.

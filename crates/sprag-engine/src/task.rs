@@ -15,6 +15,8 @@ use std::time::Duration;
 use regex::Regex;
 
 pub use document::TaskError;
+pub(crate) use document::nearest;
+pub(crate) use fixed::hex;
 pub use paths::PathSet;
 pub use placeholder::{UnknownPlaceholder, Values, expand};
 
@@ -172,14 +174,6 @@ impl Task {
     pub fn has_smoke(&self) -> bool {
         let evaluate = self.evaluate.iter().flat_map(|evaluate| &evaluate.command);
         self.run.command.iter().chain(evaluate).any(|argument| argument.contains("{phase}"))
-    }
-
-    /// The budget as `{budget}` says it: `20s` or `10000000tokens`.
-    pub fn budget_text(&self) -> String {
-        match self.budget {
-            Budget::Seconds(seconds) => format!("{seconds}s"),
-            Budget::Tokens(tokens) => format!("{tokens}tokens"),
-        }
     }
 }
 

@@ -42,7 +42,7 @@ fn key_prefix(key: &str) -> String {
 }
 
 impl TaskError {
-    pub(super) fn read(path: &Path, cause: std::io::Error) -> TaskError {
+    pub(crate) fn read(path: &Path, cause: std::io::Error) -> TaskError {
         TaskError::Read { path: path.to_owned(), cause }
     }
 }

@@ -69,7 +69,7 @@ fn good_task_becomes_absolute_and_typed() {
     assert_eq!(task.sandbox.read[0], Path::new("/nowhere/tasks/data/train.bin"));
     assert_eq!(task.sandbox.read[1], Path::new("/nowhere/tasks/gpt/vendor"));
     assert_eq!((task.gate.baseline_repeats, task.gate.alpha), (7, 0.1));
-    assert_eq!(task.budget_text(), "20s");
+    assert_eq!(task.budget, Budget::Seconds(20.0));
     assert!(task.has_smoke());
 }
 

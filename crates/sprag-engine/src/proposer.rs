@@ -1,0 +1,184 @@
+//! Proposers: who edits a worktree so that there is something to try.
+//!
+//! A proposer may be wrong or hostile: what it did is read from the worktree by [`admit`], never from what it
+//! says. Building and judging belong to others.
+
+pub mod content;
+pub mod hypotheses;
+
+mod admission;
+mod brief;
+mod command;
+mod knobs;
+mod patches;
+mod search;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sprag_measure::process::Cancel;
+
+pub use admission::{Admitted, admit, content_of};
+
+use crate::record::TrialId;
+use crate::repo::Repo;
+use crate::state::State;
+use crate::task::{Task, nearest};
+
+/// All that a proposer may know.
+#[derive(Clone, Copy)]
+pub struct Brief<'a> {
+    /// The task.
+    pub task: &'a Task,
+    /// What the ledger says so far.
+    pub state: &'a State,
+    /// The trial that needs a proposal.
+    pub trial: TrialId,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Checkout of the incumbent, or of the proposal to repair; to be edited.
+    pub worktree: &'a Path,
+    /// Where files for programs that propose may be written.
+    pub brief_dir: &'a Path,
+    /// The ticked copy of the task's `hypotheses.md`.
+    pub hypotheses: &'a Path,
+    /// Error of the last build, when it is to be repaired.
+    pub repair: Option<&'a str>,
+    /// Facts about the machine.
+    pub machine: &'a BTreeMap<String, String>,
+    /// The task's repository.
+    pub repo: &'a Repo,
+    /// Stops a proposer that takes long.
+    pub cancel: &'a Cancel,
+}
+
+/// What was changed, in words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proposal {
+    /// One line.
+    pub title: String,
+    /// What is expected, and why.
+    pub hypothesis: Option<String>,
+    /// The family of ideas it belongs to.
+    pub family: Option<String>,
+    /// The open line of `hypotheses.md` that it tries.
+    pub idea: Option<String>,
+}
+
+/// Why there is no proposal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Declined {
+    /// Nothing is left to propose.
+    Exhausted(String),
+    /// This one failed; the next may not.
+    Failed(String),
+}
+
+/// Edits a worktree.
+pub trait Proposer {
+    /// Its name in the ledger.
+    fn name(&self) -> &str;
+    /// Edits the worktree and says what it did.
+    fn propose(&mut self, brief: &Brief<'_>) -> Result<Proposal, Declined>;
+    /// True when it can mend what it proposed after a failed build.
+    fn can_repair(&self) -> bool;
+}
+
+/// A proposer as a person names it: `search`, `patches:DIR` or `command:CMD`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProposerSpec {
+    /// The built-in search over knobs.
+    Search,
+    /// A folder of diffs, applied in order of their names.
+    Patches(PathBuf),
+    /// A shell command, run in the worktree.
+    Command {
+        /// What the shell is given.
+        command: String,
+        /// Its limit.
+        timeout: Duration,
+    },
+}
+
+/// How long a command may take to propose when nobody says otherwise.
+pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// A proposer that is not understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("read proposer `{spec}`: {problem}")]
+pub struct SpecError {
+    /// As written.
+    pub spec: String,
+    /// Cause and next step.
+    pub problem: String,
+}
+
+/// Reads `search`, `patches:DIR` or `command:CMD`.
+pub fn parse_proposer(spec: &str) -> Result<ProposerSpec, SpecError> {
+    let wrong = |problem: String| SpecError { spec: spec.to_owned(), problem };
+    let (kind, rest) = match spec.split_once(':') {
+        Some((kind, rest)) => (kind.trim(), Some(rest.trim())),
+        None => (spec.trim(), None),
+    };
+    match (kind, rest) {
+        ("search", None) => Ok(ProposerSpec::Search),
+        ("search", Some(_)) => Err(wrong("`search` takes nothing after it; write just `search`".into())),
+        ("patches", Some(dir)) if !dir.is_empty() => Ok(ProposerSpec::Patches(PathBuf::from(dir))),
+        ("patches", _) => Err(wrong("name a folder of diffs, as in `patches:ideas/`".into())),
+        ("command", Some(command)) if !command.is_empty() => {
+            Ok(ProposerSpec::Command { command: command.to_owned(), timeout: COMMAND_TIMEOUT })
+        }
+        ("command", _) => Err(wrong("name a shell command, as in `command:./propose.sh`".into())),
+        (other, _) => {
+            let near = nearest(other, ["search", "patches", "command"]);
+            let guess = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+            Err(wrong(format!("{guess}there are `search`, `patches:DIR` and `command:CMD`")))
+        }
+    }
+}
+
+impl std::str::FromStr for ProposerSpec {
+    type Err = SpecError;
+
+    fn from_str(spec: &str) -> Result<ProposerSpec, SpecError> {
+        parse_proposer(spec)
+    }
+}
+
+impl std::fmt::Display for ProposerSpec {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ProposerSpec::Search => formatter.write_str("search"),
+            ProposerSpec::Patches(dir) => write!(formatter, "patches:{}", dir.display()),
+            ProposerSpec::Command { command, .. } => write!(formatter, "command:{command}"),
+        }
+    }
+}
+
+impl ProposerSpec {
+    /// [`ProposerSpec::open_with`] no environment: a command finds only what lies in the usual folders.
+    pub fn open(&self, task: &Task) -> Box<dyn Proposer> {
+        self.open_with(task, &[])
+    }
+
+    /// Makes the proposer. A command gets the whole environment, keys included: it is the user's own program
+    /// and runs outside the sandbox. A relative folder of patches lies in the task folder.
+    pub fn open_with(&self, task: &Task, environment: &[(OsString, OsString)]) -> Box<dyn Proposer> {
+        let name = self.to_string();
+        match self {
+            ProposerSpec::Search => Box::new(search::Search),
+            ProposerSpec::Patches(dir) => Box::new(patches::Patches { name, dir: task.dir.join(dir) }),
+            ProposerSpec::Command { command, timeout } => Box::new(command::CommandProposer {
+                name,
+                command: command.clone(),
+                timeout: *timeout,
+                environment: environment.to_vec(),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
