@@ -8,7 +8,7 @@ use crate::data::{Loader, Prepared, Split, TokenFile};
 
 /// Seed of the order in which validation windows are drawn: fixed, so that every candidate of a data folder
 /// is scored on the same text.
-const WINDOW_SEED: u64 = 0x5eed_0f_0a_0b;
+const WINDOW_SEED: u64 = 0x005e_ed0f_0a0b;
 
 /// Text to train and score on.
 pub trait Corpus {

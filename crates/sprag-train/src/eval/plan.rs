@@ -127,22 +127,23 @@ pub(super) fn requests(
         let probe = nth_probe(rank, probes, windows.seq_len(), random);
         let question = |purpose, tokens| Question { window, purpose, tokens };
         let inputs = || windows.inputs(window).to_vec();
-        let (mut first, mut second) = ((0.0, 1.0), (0.0, 1.0));
-        if probe == Some(Probe::Again) {
-            (first, second) = ((0.0, 0.15), (0.85, 1.0));
-        }
-        placed.push((random.between(first.0, first.1), question(Purpose::Score { probe }, inputs())));
+        let mut place = [random.between(0.0, 1.0), random.between(0.0, 1.0)];
         match probe {
             None => {}
             Some(probe @ Probe::Suffix { from }) => {
+                // Every other false suffix comes before the true one: those are the blind ones.
+                place.sort_by(f64::total_cmp);
+                place.rotate_left(rank % 2);
                 let tokens = with_other_suffix(windows, window, from, random);
-                placed.push((random.between(0.0, 1.0), question(Purpose::Probe(probe), tokens)));
+                placed.push((place[1], question(Purpose::Probe(probe), tokens)));
             }
             Some(probe @ Probe::Again) => {
-                placed.push((random.between(second.0, second.1), question(Purpose::Probe(probe), inputs())));
+                place = [place[0] * 0.15, 1.0 - place[1] * 0.15];
+                placed.push((place[1], question(Purpose::Probe(probe), inputs())));
             }
             Some(probe @ Probe::Alone) => alone.push(question(Purpose::Probe(probe), inputs())),
         }
+        placed.push((place[0], question(Purpose::Score { probe }, inputs())));
     }
     placed.sort_by(|a, b| a.0.total_cmp(&b.0));
     let mut questions = placed.into_iter().map(|(_, question)| question);

@@ -209,7 +209,7 @@ impl Trainer<'_> {
     }
 
     /// What it means that the last wait was in vain. A candidate that said nothing for half of all its time
-    /// hangs; one that just spoke trains on.
+    /// hangs; one that spoke since, or was told to stop, trains on.
     fn late(&self) -> Ended {
         let Some(first_batch) = self.first_batch else {
             let seconds = self.limits.startup.as_secs_f64();
@@ -219,7 +219,8 @@ impl Trainer<'_> {
             );
         };
         let silent = self.heard.elapsed();
-        if silent >= self.limits.silence || silent * 2 > first_batch.elapsed() {
+        let hangs = self.stopped.is_none() && silent * 2 > first_batch.elapsed();
+        if hangs || silent >= self.limits.silence {
             let seconds = silent.as_secs_f64();
             return Ended::invalid("silence", format!("said nothing for {seconds:.1} s of training"));
         }

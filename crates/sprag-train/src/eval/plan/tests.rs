@@ -59,6 +59,19 @@ fn false_suffixes_begin_where_they_say() {
 }
 
 #[test]
+fn half_of_the_false_suffixes_come_first() {
+    let (_, requests) = plan(256, 10);
+    let mut first = HashMap::new();
+    for question in requests.iter().flatten() {
+        if let Some(Probe::Suffix { .. }) = question.purpose.probe() {
+            first.entry(question.window).or_insert(question.purpose);
+        }
+    }
+    let blind = first.values().filter(|purpose| matches!(purpose, Purpose::Probe(_))).count();
+    assert_eq!((blind, first.len()), (16, 32));
+}
+
+#[test]
 fn probes_of_state_are_far_apart_or_alone() {
     let (_, requests) = plan(256, 8);
     for (at, request) in requests.iter().enumerate() {
