@@ -31,8 +31,6 @@ struct Entry {
     start: u64,
     cpu: Duration,
     memory_bytes: u64,
-    /// Its largest memory so far; 0 where it is not known.
-    high_water_bytes: u64,
     zombie: bool,
 }
 
@@ -105,6 +103,9 @@ impl Tree {
         let _ = kill_process_group(self.root, Signal::STOP);
         for _ in 0..100 {
             let live = self.refresh(Depth::All);
+            if live.is_empty() {
+                return;
+            }
             let fresh: Vec<Entry> = live
                 .into_iter()
                 .filter(|entry| stopped.insert(entry.pid, entry.start) != Some(entry.start))
@@ -158,7 +159,9 @@ impl Tree {
         self.forget_reused(&members);
         for entry in &members {
             self.seen.insert(entry.pid, *entry);
-            self.peak_memory_bytes = self.peak_memory_bytes.max(entry.high_water_bytes);
+            if !entry.zombie {
+                self.peak_memory_bytes = self.peak_memory_bytes.max(source::high_water_bytes(entry.pid));
+            }
         }
         // What was not met again is gone; its last state still counts.
         for (pid, entry) in &mut self.seen {
@@ -215,17 +218,7 @@ mod tests {
     use super::*;
 
     fn entry(pid: i32, parent: i32, group: i32, session: i32) -> Entry {
-        Entry {
-            pid,
-            parent,
-            group,
-            session,
-            start: 0,
-            cpu: Duration::ZERO,
-            memory_bytes: 0,
-            high_water_bytes: 0,
-            zombie: false,
-        }
+        Entry { pid, parent, group, session, start: 0, cpu: Duration::ZERO, memory_bytes: 0, zombie: false }
     }
 
     #[test]

@@ -42,6 +42,12 @@ pub(super) fn proportional_memory_bytes(pid: i32) -> Option<u64> {
     kibibytes(&text, "Pss:")
 }
 
+/// Largest resident memory of a process so far; 0 when it is gone.
+pub(super) fn high_water_bytes(pid: i32) -> u64 {
+    let status = fs::read(format!("/proc/{pid}/status")).unwrap_or_default();
+    kibibytes(&String::from_utf8_lossy(&status), "VmHWM:").unwrap_or(0)
+}
+
 /// Sends a signal unless the process with that number started at another time.
 pub(super) fn signal(pid: i32, start: u64, signal: Signal) {
     let Some(pid) = Pid::from_raw(pid) else { return };
@@ -96,10 +102,7 @@ fn start_time(pid: i32) -> Option<u64> {
 }
 
 fn entry(pid: i32) -> Option<Entry> {
-    let mut entry = parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)?;
-    let status = fs::read(format!("/proc/{pid}/status")).unwrap_or_default();
-    entry.high_water_bytes = kibibytes(&String::from_utf8_lossy(&status), "VmHWM:").unwrap_or(0);
-    Some(entry)
+    parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
 /// `NAME   123 kB` as bytes.
@@ -126,7 +129,6 @@ fn parse_stat(stat: &[u8]) -> Option<Entry> {
         start: number(22)?,
         cpu: Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64),
         memory_bytes: number(24)? * rustix::param::page_size() as u64,
-        high_water_bytes: 0,
         zombie: matches!(state, "Z" | "X" | "x"),
     })
 }
@@ -150,7 +152,7 @@ mod tests {
     fn this_process_is_seen_with_its_memory() {
         let own = i32::try_from(std::process::id()).expect("fits");
         let entry = entry(own).expect("it runs");
-        assert!(entry.memory_bytes > 0 && entry.high_water_bytes > 0 && !entry.zombie);
+        assert!(entry.memory_bytes > 0 && high_water_bytes(own) > 0 && !entry.zombie);
         assert!(proportional_memory_bytes(own).is_some_and(|bytes| bytes > 0));
         assert!(all().iter().any(|entry| entry.pid == own));
     }

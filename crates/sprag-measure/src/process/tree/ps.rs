@@ -39,6 +39,11 @@ pub(super) fn proportional_memory_bytes(_pid: i32) -> Option<u64> {
     None
 }
 
+/// Not known here.
+pub(super) fn high_water_bytes(_pid: i32) -> u64 {
+    0
+}
+
 /// Sends a signal.
 pub(super) fn signal(pid: i32, _start: u64, signal: Signal) {
     if let Some(pid) = Pid::from_raw(pid) {
@@ -72,7 +77,6 @@ fn parse_line(line: &str) -> Option<Entry> {
         start: 0,
         cpu,
         memory_bytes: kibibytes * 1024,
-        high_water_bytes: 0,
         zombie,
     })
 }
