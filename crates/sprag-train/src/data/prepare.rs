@@ -1,0 +1,259 @@
+//! From text to a data folder: source, cleaning, tokenizer, token files, manifest.
+//!
+//! Reads and writes files and, for `hf:`, talks to one server. Starts no process: what `cargo metadata` prints is
+//! given as a value. Shows nothing: progress goes to a function of the caller.
+
+mod cleaning;
+mod corpus;
+mod corpus_manifest;
+mod duplicates;
+mod folder;
+mod hub;
+mod packages;
+mod shards;
+mod shares;
+mod source;
+mod tokenizer;
+mod transfer;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use self::corpus::{Corpus, Text};
+use self::tokenizer::{SPECIALS, Trained, WordCounts};
+use super::manifest::{CorpusFacts, SplitFacts, TokenizerFacts};
+use super::token_file::{hexadecimal, partial_path};
+use super::{
+    DataError, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, Split, TOKENIZER_NAME, TokenFileWriter, Vocabulary,
+};
+
+pub use self::corpus_manifest::{cargo_corpus_manifest, cargo_metadata_arguments};
+pub use self::source::{DEFAULT_REPO, Source, SourceName};
+
+/// Token ids of a vocabulary when nothing else is said.
+pub const DEFAULT_VOCAB_SIZE: u32 = 4096;
+
+/// Bytes of the train split that merges are learnt from at most.
+const SAMPLE_BYTES: u64 = 64 << 20;
+
+/// What to prepare and where.
+#[derive(Clone, Debug)]
+pub struct PrepareOptions {
+    /// Where the text comes from.
+    pub source: Source,
+    /// The data folder; made if it is not there.
+    pub out: PathBuf,
+    /// Token ids wanted, four specials included: 260 to 65 536. 256 stands for "bytes alone", which has 260.
+    pub vocab_size: u32,
+    /// At most this much text is used.
+    pub max_bytes: Option<u64>,
+    /// Where downloaded shards are kept.
+    pub downloads: PathBuf,
+    /// Proxy for downloads, such as `http://host:port`.
+    pub proxy: Option<String>,
+}
+
+impl PrepareOptions {
+    /// The usual options: 4096 token ids, all text, downloads kept in `shards` inside the data folder.
+    pub fn new(source: Source, out: PathBuf) -> PrepareOptions {
+        let downloads = out.join("shards");
+        PrepareOptions { source, out, vocab_size: DEFAULT_VOCAB_SIZE, max_bytes: None, downloads, proxy: None }
+    }
+}
+
+/// A part of the work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Fetching shards.
+    Download,
+    /// Reading and cleaning files.
+    Clean,
+    /// Learning the tokenizer's merges.
+    Tokenizer,
+    /// Turning text into tokens.
+    Encode,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Stage::Download => "download",
+            Stage::Clean => "clean",
+            Stage::Tokenizer => "tokenizer",
+            Stage::Encode => "encode",
+        })
+    }
+}
+
+/// How far a stage is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PrepareProgress {
+    /// Which stage.
+    pub stage: Stage,
+    /// Units done.
+    pub done: u64,
+    /// Units in all, as far as known.
+    pub total: u64,
+    /// What is counted: `packages`, `files` or `bytes`.
+    pub unit: &'static str,
+}
+
+/// Tells the caller how far the work is.
+pub(crate) type OnProgress<'a> = &'a mut dyn FnMut(PrepareProgress);
+
+/// Makes a data folder. Until it succeeds, the folder has no manifest, so nobody can take half of it for all.
+pub fn prepare(options: &PrepareOptions, on_progress: OnProgress<'_>) -> Result<Manifest, DataError> {
+    let vocab_size = tokenizer::checked_vocab_size(options.vocab_size)?;
+    fs::create_dir_all(&options.out).map_err(DataError::io("create", &options.out))?;
+    let corpus = Corpus::gather(options, on_progress)?;
+    let trained = train_tokenizer(&corpus, vocab_size, on_progress)?;
+    write_folder(&options.out, corpus, &trained, on_progress)
+}
+
+fn train_tokenizer(
+    corpus: &Corpus,
+    vocab_size: u32,
+    on_progress: OnProgress<'_>,
+) -> Result<Trained, DataError> {
+    let total = corpus.bytes().min(SAMPLE_BYTES);
+    let mut words = WordCounts::default();
+    let mut report = |done: u64| {
+        on_progress(PrepareProgress { stage: Stage::Tokenizer, done: done.min(total), total, unit: "bytes" });
+    };
+    report(0);
+    let all = corpus.visit_sample(SAMPLE_BYTES, &mut |texts| {
+        words.add(&texts)?;
+        report(words.bytes());
+        Ok(())
+    })?;
+    let trained = Trained::learn(&words, vocab_size, !all)?;
+    report(total);
+    Ok(trained)
+}
+
+/// Running totals of one split.
+#[derive(Default)]
+struct Counts {
+    documents: u64,
+    bytes: u64,
+}
+
+fn write_folder(
+    out: &Path,
+    corpus: Corpus,
+    trained: &Trained,
+    on_progress: OnProgress<'_>,
+) -> Result<Manifest, DataError> {
+    let vocabulary = Vocabulary::parse(trained.json()).map_err(DataError::Tokenizer)?;
+    let create =
+        |split: Split| TokenFileWriter::create(&out.join(split.file_name()), vocabulary.size(), tokenizer::BOS);
+    let mut writers = [create(Split::Train)?, create(Split::Val)?, create(Split::Holdout)?];
+    let mut counts: BTreeMap<Split, Counts> = BTreeMap::new();
+    let mut hasher = Sha256::new();
+    let (mut done, total) = (0, corpus.bytes());
+    let facts = corpus.visit(&mut |texts| {
+        let encoded: Result<Vec<Vec<u32>>, _> = texts.par_iter().map(|text| trained.encode(&text.text)).collect();
+        for (Text { split, text }, ids) in texts.iter().zip(encoded?) {
+            check_lengths(&vocabulary, text, &ids)?;
+            let bytes = text.len() as u64;
+            hasher.update([*split as u8]);
+            hasher.update(bytes.to_le_bytes());
+            hasher.update(text);
+            writers[*split as usize].document(&ids)?;
+            let count = counts.entry(*split).or_default();
+            count.documents += 1;
+            count.bytes += bytes;
+            done += bytes;
+        }
+        on_progress(PrepareProgress { stage: Stage::Encode, done, total: total.max(done), unit: "bytes" });
+        Ok(())
+    })?;
+    let (documents, bytes) =
+        counts.values().fold((0, 0), |sum, count| (sum.0 + count.documents, sum.1 + count.bytes));
+    if counts.len() < Split::ALL.len() {
+        return Err(DataError::TooLittle { documents, bytes });
+    }
+
+    forget_manifest(out)?;
+    let mut splits = BTreeMap::new();
+    for (split, writer) in Split::ALL.into_iter().zip(writers) {
+        let count = &counts[&split];
+        let tokens = writer.token_count();
+        let facts = SplitFacts {
+            documents: count.documents,
+            bytes: count.bytes,
+            tokens,
+            bytes_per_token: count.bytes as f64 / (tokens - count.documents) as f64,
+            sha256: writer.finish()?,
+        };
+        splits.insert(split, facts);
+    }
+    write_atomically(&out.join(TOKENIZER_NAME), trained.json().as_bytes())?;
+    let manifest = Manifest {
+        format: MANIFEST_FORMAT,
+        source: facts.source,
+        corpus: CorpusFacts {
+            sha256: hexadecimal(&hasher.finalize()),
+            raw_documents: facts.raw_documents,
+            raw_bytes: facts.raw_bytes,
+            documents,
+            bytes,
+            dropped: facts.dropped,
+        },
+        tokenizer: TokenizerFacts {
+            sha256: hexadecimal(&Sha256::digest(trained.json())),
+            vocab_size: vocabulary.size(),
+            bos: tokenizer::BOS,
+            specials: (0..SPECIALS.len() as u32).collect(),
+            trained_on_bytes: trained.bytes(),
+            sampled: trained.sampled(),
+        },
+        splits,
+    };
+    let json = serde_json::to_string_pretty(&manifest)
+        .map_err(|error| DataError::format(&out.join(MANIFEST_NAME), error.to_string()))?;
+    write_atomically(&out.join(MANIFEST_NAME), format!("{json}\n").as_bytes())?;
+    Ok(manifest)
+}
+
+/// Bits per byte stand on this sum, so it is checked for every document and not only in tests.
+fn check_lengths(vocabulary: &Vocabulary, text: &str, ids: &[u32]) -> Result<(), DataError> {
+    let lengths = vocabulary.byte_lengths();
+    let sum: u64 = ids.iter().map(|&id| u64::from(lengths[id as usize])).sum();
+    if sum == text.len() as u64 {
+        return Ok(());
+    }
+    Err(DataError::Tokenizer(format!("a document of {} bytes came out as tokens of {sum} bytes", text.len())))
+}
+
+fn forget_manifest(out: &Path) -> Result<(), DataError> {
+    let path = out.join(MANIFEST_NAME);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(DataError::io("replace", &path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a whole file under another name, makes it durable, then gives it its name.
+fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
+    let partial = partial_path(path);
+    let write = || {
+        let mut file = File::create(&partial)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&partial, path)
+    };
+    write().map_err(|error| {
+        let _ = fs::remove_file(&partial);
+        DataError::io("write", path)(error)
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+//! A manifest of exactly what cargo has fetched when this program was built.
+//!
+//! Which packages lie on a machine depends on what was built there. Only those that the program and its candidate
+//! template need are sure to be there, and cargo, asked about the workspace, would want the development
+//! dependencies too. So cargo is asked about a copy of the workspace that has these two packages alone, without
+//! code and without development dependencies. Running cargo is left to the caller.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+use crate::data::DataError;
+
+/// Packages of the workspace that are built for a trial, and their folders.
+const ROOTS: [(&str, &str); 2] = [("sprag", "crates/sprag"), ("gpt", "templates/gpt")];
+
+/// Parts of a package's manifest that name files, or packages that need not be here.
+const LEFT_OUT: [&str; 8] = ["bench", "bin", "dev-dependencies", "example", "lib", "lints", "profile", "test"];
+
+/// Writes into `dir` a small workspace with the dependencies of the program and of its template, with the
+/// `Cargo.lock` of `workspace` beside it, and returns the path of its manifest. What cargo prints when it is run with
+/// `cargo_metadata_arguments` on it is `Source::Cargo`.
+pub fn cargo_corpus_manifest(workspace: &Path, dir: &Path) -> Result<PathBuf, DataError> {
+    let mut root = read(&workspace.join("Cargo.toml"))?;
+    LEFT_OUT.iter().for_each(|key| drop(root.remove(*key)));
+    if let Some(Value::Table(table)) = root.get_mut("workspace") {
+        table.remove("default-members");
+        let members = ROOTS.map(|(name, _)| Value::from(name)).to_vec();
+        table.insert("members".to_owned(), Value::Array(members));
+        make_absolute(table, workspace);
+    }
+    for (name, folder) in ROOTS {
+        let folder = workspace.join(folder);
+        let mut package = read(&folder.join("Cargo.toml"))?;
+        LEFT_OUT.iter().for_each(|key| drop(package.remove(*key)));
+        if let Some(Value::Table(table)) = package.get_mut("package") {
+            // Names of programs and files that the copy does not have.
+            ["build", "default-run", "readme", "license-file"].iter().for_each(|key| drop(table.remove(*key)));
+        }
+        make_absolute(&mut package, &folder);
+        let targets = package.get_mut("target").and_then(Value::as_table_mut).into_iter().flatten();
+        for table in targets.filter_map(|(_, target)| target.as_table_mut()) {
+            table.remove("dev-dependencies");
+            make_absolute(table, &folder);
+        }
+        write(&dir.join(name).join("Cargo.toml"), &package.to_string())?;
+        write(&dir.join(name).join("src/main.rs"), "fn main() {}\n")?;
+    }
+    let lock = workspace.join("Cargo.lock");
+    let text = fs::read_to_string(&lock).map_err(DataError::io("read", &lock))?;
+    write(&dir.join("Cargo.lock"), &text)?;
+    let path = dir.join("Cargo.toml");
+    write(&path, &root.to_string())?;
+    Ok(path)
+}
+
+/// Arguments with which cargo describes the packages of a manifest, for one platform and without a network.
+pub fn cargo_metadata_arguments(manifest: &Path, platform: Option<&str>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> =
+        ["metadata", "--offline", "--format-version", "1", "--manifest-path"].map(OsString::from).into();
+    arguments.push(manifest.into());
+    if let Some(platform) = platform {
+        arguments.extend(["--filter-platform", platform].map(OsString::from));
+    }
+    arguments
+}
+
+/// Dependencies by path are found from the copy, too.
+fn make_absolute(table: &mut Table, base: &Path) {
+    for key in ["dependencies", "build-dependencies"] {
+        let dependencies = table.get_mut(key).and_then(Value::as_table_mut).into_iter().flatten();
+        for dependency in dependencies.filter_map(|(_, dependency)| dependency.as_table_mut()) {
+            if let Some(Value::String(path)) = dependency.get_mut("path") {
+                *path = base.join(&*path).to_string_lossy().into_owned();
+            }
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Table, DataError> {
+    let text = fs::read_to_string(path).map_err(DataError::io("read", path))?;
+    text.parse().map_err(|error: toml::de::Error| DataError::format(path, error.to_string()))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), DataError> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(DataError::io("create", folder))?;
+    }
+    fs::write(path, text).map_err(DataError::io("write", path))
+}

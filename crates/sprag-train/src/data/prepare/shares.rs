@@ -1,0 +1,95 @@
+//! Which part goes to which split: about 90 % train, 5 % validation, 5 % holdout by bytes, decided by names.
+//!
+//! A part (a package with all its versions, or a file) is never divided. Parts are dealt out in the order of a
+//! hash of their names, so that neighbours in the alphabet, which often are one family, do not go together.
+
+use sha2::{Digest, Sha256};
+
+use crate::data::Split;
+
+/// Validation and holdout each get one part in this many.
+pub(crate) const SMALL_SHARE: u64 = 20;
+
+/// The first 64 bits of a SHA-256, the same on every machine and in every version.
+pub(crate) fn stable_hash(bytes: &[u8]) -> u64 {
+    let digest = Sha256::digest(bytes);
+    digest.iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte))
+}
+
+/// The split of each part, given its name and bytes; none if there are fewer parts than splits.
+pub(crate) fn deal(parts: &[(String, u64)]) -> Option<Vec<Split>> {
+    if parts.len() < Split::ALL.len() {
+        return None;
+    }
+    let target = parts.iter().map(|(_, bytes)| bytes).sum::<u64>() / SMALL_SHARE;
+    let mut order: Vec<usize> = (0..parts.len()).collect();
+    order.sort_by_key(|&part| (stable_hash(parts[part].0.as_bytes()), &parts[part].0));
+    let mut splits = vec![Split::Train; parts.len()];
+    for split in [Split::Val, Split::Holdout] {
+        let mut taken = 0;
+        for &part in &order {
+            // A part is taken when more than half of it is still wanted.
+            if splits[part] == Split::Train && taken + parts[part].1.div_ceil(2) <= target {
+                splits[part] = split;
+                taken += parts[part].1;
+            }
+        }
+        if !splits.contains(&split) {
+            let train = order.iter().copied().filter(|&part| splits[part] == Split::Train);
+            let smallest = train.min_by_key(|&part| parts[part].1)?;
+            splits[smallest] = split;
+        }
+    }
+    Some(splits)
+}
+
+/// The split of a document by its text alone, for sources without parts.
+pub(crate) fn by_text(text: &str) -> Split {
+    match stable_hash(text.as_bytes()) % SMALL_SHARE {
+        0 => Split::Val,
+        1 => Split::Holdout,
+        _ => Split::Train,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(sizes: &[u64]) -> Vec<(String, u64)> {
+        sizes.iter().enumerate().map(|(number, size)| (format!("part-{number}"), *size)).collect()
+    }
+
+    fn bytes(parts: &[(String, u64)], splits: &[Split], split: Split) -> u64 {
+        parts.iter().zip(splits).filter(|(_, of)| **of == split).map(|(part, _)| part.1).sum()
+    }
+
+    #[test]
+    fn shares_are_near_90_5_5() {
+        let parts = parts(&(0..300).map(|number| 1000 + number * number % 9000).collect::<Vec<_>>());
+        let splits = deal(&parts).unwrap();
+        let total: u64 = parts.iter().map(|part| part.1).sum();
+        for (split, share) in [(Split::Train, 0.9), (Split::Val, 0.05), (Split::Holdout, 0.05)] {
+            let found = bytes(&parts, &splits, split) as f64 / total as f64;
+            assert!((found - share).abs() < 0.005, "{split} has {found}");
+        }
+    }
+
+    #[test]
+    fn order_of_the_parts_does_not_matter() {
+        let forward = parts(&[10, 20, 30, 40, 50, 60, 70, 80, 90, 900]);
+        let backward: Vec<_> = forward.iter().rev().cloned().collect();
+        let mut splits = deal(&backward).unwrap();
+        splits.reverse();
+        assert_eq!(deal(&forward).unwrap(), splits);
+    }
+
+    #[test]
+    fn no_split_is_empty_even_with_few_large_parts() {
+        assert_eq!(deal(&parts(&[5, 5])), None);
+        for sizes in [vec![100, 100, 100], vec![1, 1000, 1000, 1000]] {
+            let splits = deal(&parts(&sizes)).unwrap();
+            assert!(Split::ALL.iter().all(|split| splits.contains(split)), "{splits:?}");
+        }
+    }
+}
