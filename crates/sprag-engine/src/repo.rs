@@ -5,6 +5,8 @@
 //! alone. Which changes are allowed belongs to `proposer`.
 
 mod changes;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod git;
 mod merge;
 mod worktree;
@@ -234,7 +236,9 @@ impl Repo {
 
     /// Applies a patch file to a worktree: all of it or nothing. Nothing outside the worktree can be reached.
     pub fn apply(&self, worktree: &Path, patch: &Path) -> Result<(), RepoError> {
-        self.git(worktree, &[], &[&"apply", &"--whitespace=nowarn", &"--", &patch]).map(drop)
+        // Git 2.47 dies of a null pointer when `apply` is told where attributes come from.
+        let plain = Repo { empty_tree: String::new(), ..self.clone() };
+        plain.git(worktree, &[], &[&"apply", &"--whitespace=nowarn", &"--", &patch]).map(drop)
     }
 
     /// Has git ignore a pattern in this repository, without a change to any tracked file.
