@@ -161,7 +161,7 @@ pub fn run(setup: Setup, observer: &mut dyn Observer) -> Result<State, EngineErr
         default_memory_bytes: setup.default_memory_bytes,
         kill: setup.kill.clone(),
     };
-    let proposers = setup.proposers.iter().map(|spec| spec.open(&setup.task)).collect();
+    let proposers = setup.proposers.iter().map(|spec| spec.open_with(&setup.task, &setup.environment)).collect();
     run_with(setup, Box::new(lane), proposers, observer)
 }
 
@@ -218,8 +218,8 @@ fn number_of(run: &str) -> u32 {
     run.strip_prefix("run-").and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-fn open_repo(task: &Task) -> Result<Repo, EngineError> {
-    Ok(Repo::open(&task.dir)?)
+fn open_repo(setup: &Setup) -> Result<Repo, EngineError> {
+    Ok(Repo::open_with(&setup.task.dir, &setup.environment)?)
 }
 
 #[cfg(test)]

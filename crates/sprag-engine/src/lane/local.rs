@@ -425,10 +425,15 @@ fn combine(answer: Option<Outcome>, candidate: &Finished, evaluator: &Finished) 
 
 /// Why a candidate that ended like this has no score; `None` when it ended well.
 fn classify(finished: &Finished) -> Option<Invalid> {
+    if let Some(why) = sandbox::setup_error(finished) {
+        // A candidate can print that line too, so it is no reason to stop the whole run.
+        let detail = format!("the sandbox did not start the candidate: {why}");
+        return Some(Invalid { reason: Reason::Evaluator, detail });
+    }
     let reason = match finished.end {
         End::Exited(0) => return None,
         End::Exited(_) if looks_denied(finished) => Reason::Denied,
-        End::Signalled(signal) if signal == libc::SIGSYS => Reason::Denied,
+        end if sandbox::killed_by_sandbox(end) => Reason::Denied,
         End::Signalled(signal) if signal == libc::SIGXFSZ => Reason::Output,
         End::Exited(_) | End::Signalled(_) => Reason::Crash,
         End::TimedOut => Reason::Timeout,
@@ -446,7 +451,7 @@ fn classify(finished: &Finished) -> Option<Invalid> {
 
 /// An error exit whose last words are those of a refused system call.
 fn looks_denied(finished: &Finished) -> bool {
-    let words = finished.stderr.to_string();
+    let words = finished.stderr.text();
     ["Permission denied", "os error 13", "Operation not permitted", "os error 1)", "Network is unreachable"]
         .iter()
         .any(|refusal| words.contains(refusal))
@@ -454,7 +459,7 @@ fn looks_denied(finished: &Finished) -> bool {
 
 fn with_tail(what: String, finished: &Finished) -> String {
     let mut detail = what;
-    let stderr = finished.stderr.to_string();
+    let stderr = finished.stderr.text();
     let lines: Vec<&str> = stderr.lines().filter(|line| !line.trim().is_empty()).collect();
     for line in &lines[lines.len().saturating_sub(12)..] {
         detail.push('\n');

@@ -54,7 +54,7 @@ pub fn check(setup: Setup, observer: &mut dyn Observer) -> Result<CheckReport, E
     let task = &setup.task;
     let layout = Layout::of(&task.dir);
     let _lock = Lock::take(&layout, &format!("with `sprag check` since {}", clock::now_rfc3339()))?;
-    let repo = open_repo(task)?;
+    let repo = open_repo(&setup)?;
     repo.exclude(".sprag/")?;
     let state = load(&task.dir, setup.run.as_deref()).map(|(state, _)| state).unwrap_or_default();
     let arm = Arm { worktree: layout.worktrees().join("check"), out: layout.outs().join("check") };

@@ -8,7 +8,7 @@ use super::{EngineError, Layout};
 /// Held until dropped.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -35,12 +35,13 @@ impl Lock {
         }
         let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{who}"));
         written.map_err(fail())?;
-        Ok(Lock { _file: file })
+        Ok(Lock { file })
     }
+}
 
-    /// True when some program holds the lock now.
-    pub fn is_held(layout: &Layout) -> bool {
-        let file = OpenOptions::new().read(true).write(true).open(layout.lock());
-        file.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+impl Drop for Lock {
+    /// Unlocked by name: a child being started may hold a copy of the descriptor for a moment.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
     }
 }

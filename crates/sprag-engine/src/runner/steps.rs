@@ -50,7 +50,7 @@ impl<'a> Steps<'a> {
     ) -> Result<Steps<'a>, EngineError> {
         let layout = Layout::of(&setup.task.dir);
         let lock = Lock::take(&layout, &format!("since {}", clock::now_rfc3339()))?;
-        let repo = open_repo(&setup.task)?;
+        let repo = open_repo(&setup)?;
         repo.exclude(".sprag/")?;
         let run = name_of_run(&setup)?;
         let (ledger, contents) = Ledger::open(&layout.ledger(&run))?;
@@ -314,8 +314,8 @@ impl<'a> Steps<'a> {
 
     fn build_arm(&mut self, id: TrialId, arm: &Arm) -> Result<BuildEnd, EngineError> {
         let longest = self.longest_build();
-        let observer = &mut *self.observer;
-        let mut watch = watcher(observer, id, None, longest.map(|longest| longest.as_secs_f64()));
+        let expected = longest.map(|longest| longest.as_secs_f64());
+        let mut watch = watcher(&mut *self.observer, id, None, expected);
         Ok(self.lane.build(arm, longest, &mut watch)?)
     }
 
@@ -331,9 +331,10 @@ impl<'a> Steps<'a> {
         self.append(Record::MeasureStarted(measure.clone()))?;
         let began = Instant::now();
         let expected = if smoke { None } else { self.typical_measure() };
-        let observer = &mut *self.observer;
-        let mut watch = watcher(observer, measure.trial, Some(measure.clone()), expected);
-        let outcome = self.lane.measure(&arm, &job, &mut watch)?;
+        let outcome = {
+            let mut watch = watcher(&mut *self.observer, measure.trial, Some(measure.clone()), expected);
+            self.lane.measure(&arm, &job, &mut watch)?
+        };
         let seconds = began.elapsed().as_secs_f64();
         let outcome = match (outcome, self.tampered(&arm)) {
             (Outcome::Interrupted, _) => Outcome::Interrupted,

@@ -61,8 +61,8 @@ impl Fixture {
     fn git(&self, arguments: &[&str]) -> String {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let environment = [("PATH".into(), path), ("GIT_CONFIG_NOSYSTEM".into(), "1".into())];
-        let output = process::output("git", arguments, self.dir(), environment).unwrap();
-        assert!(output.end.success(), "git {arguments:?}: {}", output.stderr_text());
+        let output = process::output("git", arguments.iter().copied(), self.dir(), &environment).unwrap();
+        assert!(output.end.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
