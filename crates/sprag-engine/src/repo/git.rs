@@ -127,8 +127,8 @@ pub(super) fn accept(output: Output, dir: &Path, args: &[Arg]) -> Result<Output,
     if output.success() {
         return Ok(output);
     }
-    let subcommand = args.iter().map(|arg| arg.as_ref().to_string_lossy().into_owned());
-    let subcommand = subcommand.skip_while(|arg| arg.starts_with('-')).next().unwrap_or_default();
+    let mut words = args.iter().map(|arg| arg.as_ref().to_string_lossy().into_owned());
+    let subcommand = words.find(|word| !word.starts_with('-')).unwrap_or_default();
     let said = output.error_text();
     let detail = if said.is_empty() { output.end.to_string() } else { said.replace('\n', "; ") };
     Err(RepoError::Git { command: subcommand, dir: dir.to_owned(), detail })

@@ -223,7 +223,7 @@ fn two_hundred_worktrees_leave_nothing_behind() {
             }
             2 => {
                 fs::create_dir(worktree.join("locked")).unwrap();
-                fs::set_permissions(worktree.join("locked"), fs::Permissions::from_mode(0)).unwrap();
+                fs::set_permissions(worktree.join("locked"), fs::Permissions::from_mode(0o0)).unwrap();
                 fixture.repo.worktree_remove(&worktree).unwrap();
             }
             3 => {
