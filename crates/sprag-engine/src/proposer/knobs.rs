@@ -182,13 +182,8 @@ impl Knob {
 
     /// A number written as this knob's value is: whole where that is whole, with its suffix.
     pub fn literal_for(&self, value: f64) -> String {
-        let (digits, suffix) = split_literal(&self.literal);
-        if self.is_whole() {
-            return format!("{}{suffix}", value.round());
-        }
-        let _ = digits;
-        let plain = format!("{value:?}");
-        format!("{plain}{suffix}")
+        let suffix = split_literal(&self.literal).1;
+        if self.is_whole() { format!("{}{suffix}", value.round()) } else { format!("{value:?}{suffix}") }
     }
 
     /// True when its value is written without point and exponent.

@@ -93,3 +93,21 @@ fn numbers_are_written_as_they_were() {
         assert_eq!(number(&knob.literal_for(value)), Some(value));
     }
 }
+
+#[test]
+fn every_knob_of_the_template_is_read_and_stands_within_its_range() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../templates/gpt/src/train.rs");
+    let text = std::fs::read_to_string(path).unwrap();
+    let knobs = parse("train.rs", &text);
+    assert_eq!(knobs.len(), text.matches("/// knob:").count());
+    assert!(knobs.len() > 10);
+    for knob in knobs {
+        let inside = match &knob.scale {
+            Scale::Log { low, high } | Scale::Linear { low, high } => {
+                knob.value().is_some_and(|value| (*low..=*high).contains(&value))
+            }
+            Scale::Choice(choices) => choices.contains(&knob.literal),
+        };
+        assert!(inside && knob.family != "general", "{knob:?}");
+    }
+}
