@@ -129,7 +129,7 @@ impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Part::User => "own user namespace without capabilities",
-            Part::Network => "no network: own network namespace",
+            Part::Network => "own, empty network namespace",
             Part::Processes => "own process namespace",
             Part::Ipc => "own IPC and host-name namespaces",
             Part::Files => "files by allow-list: Landlock",

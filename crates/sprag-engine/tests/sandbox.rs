@@ -348,6 +348,11 @@ fn memory_is_counted_through_the_sandbox() {
     assert!(finished.peak_memory_bytes > 64 << 20 && finished.stdout.is_empty());
 }
 
+/// Far beyond what any of these needs; a test that reaches it fails by the end it reports.
+fn patient() -> Limits {
+    Limits { wall: Some(Duration::from_secs(120)), ..Limits::default() }
+}
+
 /// A word by which a process of this test is known among all of the machine's.
 fn mark(name: &str) -> String {
     format!("sprag-{name}-{}", std::process::id())
@@ -377,12 +382,18 @@ fn daemon(mark: &str) -> String {
 fn a_daemon_dies_when_the_command_ends() {
     let Some(cell) = Cell::new() else { return };
     let mark = mark("daemon");
-    // The shell's own command line holds the word too, so that this cannot pass for want of a process.
-    let command = wrap(cell.command("/bin/sh", &["-c", &daemon(&mark)]), &cell.policy(), &launcher());
-    let mut met = 0;
+    let script = format!("{} read line; exit 3", daemon(&mark));
+    let (ours, theirs) = UnixStream::pair().expect("a pair");
+    let command = cell.command("/bin/sh", &["-c", &script]).stdin(Stdin::Socket(OwnedFd::from(theirs)));
+    let (mut met, mut ours) = (Vec::new(), Some(ours));
     let finished =
-        run(command, &Limits::default(), &Cancel::default(), &mut |_, _| met = marked(&mark).len());
-    assert!(finished.expect("starts").end.success() && met > 0);
+        run(wrap(command, &cell.policy(), &launcher()), &patient(), &Cancel::default(), &mut |_, _| {
+            met = marked(&mark);
+            // The end of its input lets the shell go on.
+            ours = None;
+        });
+    assert_eq!(finished.expect("starts").end, End::Exited(3));
+    assert!(met.iter().any(|(_, _, launcher)| !launcher), "something ran inside");
     assert_eq!(marked(&mark), []);
 }
 
@@ -399,7 +410,7 @@ fn a_daemon_dies_with_the_launcher_itself() {
     let (ours, theirs) = UnixStream::pair().expect("a pair");
     let command = cell.command("/bin/sh", &[]).args(words).stdin(Stdin::Socket(OwnedFd::from(theirs)));
     let (mut killed, mut ours) = (false, Some(ours));
-    run(command, &Limits::default(), &Cancel::default(), &mut |_, line| match line {
+    run(command, &patient(), &Cancel::default(), &mut |_, line| match line {
         "ready" => {
             let all = marked(&mark);
             let launchers: Vec<u32> =

@@ -118,6 +118,7 @@ fn init(
     if parent_is_gone(parent) {
         exit_now(1);
     }
+    namespace::limit_processes(policy);
     let mounts = match own_mounts {
         true => namespace::arrange_mounts(policy),
         false => namespace::Mounts::default(),

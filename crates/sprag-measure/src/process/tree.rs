@@ -14,7 +14,7 @@ mod source;
 #[expect(dead_code, reason = "only its parser is used on this platform")]
 mod ps;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -164,8 +164,9 @@ impl Tree {
             }
         }
         // What was not met again is gone; its last state still counts.
+        let met: HashSet<i32> = members.iter().map(|member| member.pid).collect();
         for (pid, entry) in &mut self.seen {
-            if !members.iter().any(|member| member.pid == *pid) {
+            if !met.contains(pid) {
                 entry.zombie = true;
             }
         }
@@ -204,7 +205,7 @@ fn members(root: i32, seen: &BTreeMap<i32, Entry>, all: Vec<Entry>) -> Vec<Entry
         all.into_iter().partition(|entry| ours(entry.pid) || ours(entry.group) || ours(entry.session));
     let mut from = 0;
     while from < members.len() {
-        let parents: Vec<i32> = members[from..].iter().map(|entry| entry.pid).collect();
+        let parents: HashSet<i32> = members[from..].iter().map(|entry| entry.pid).collect();
         from = members.len();
         let (children, rest) = others.into_iter().partition(|entry| parents.contains(&entry.parent));
         members.extend::<Vec<Entry>>(children);

@@ -82,7 +82,7 @@ pub(super) fn arrange_mounts(policy: &Policy) -> Mounts {
     mounts.shared_memory = mounts.is_read_only()
         && !policy.read.iter().chain(&policy.write).any(|path| path.starts_with(shared))
         && mount(Some(Path::new("tmpfs")), shared, Some("tmpfs"), SAFE, Some(&size)).is_ok();
-    mounts.proc = Some(mount_proc(policy));
+    mounts.proc = Some(mount_proc());
     // The folder we are in may now lie below a writable mount: enter it anew.
     if let Ok(dir) = dir {
         let _ = std::env::set_current_dir(dir);
@@ -106,16 +106,19 @@ fn make_read_only(policy: &Policy) -> Result<(), SetupError> {
     Ok(())
 }
 
-fn mount_proc(policy: &Policy) -> Result<(), SetupError> {
+fn mount_proc() -> Result<(), SetupError> {
     let proc = Path::new("/proc");
     mount(Some(Path::new("proc")), proc, Some("proc"), SAFE, None)?;
+    set_attributes(proc, libc::MOUNT_ATTR_RDONLY, 0)
+}
+
+/// Bounds all processes together where RLIMIT_NPROC does not count, as for the machine's root. A second wall
+/// behind the watchdog, so it may fail.
+pub(super) fn limit_processes(policy: &Policy) {
     if numbers_are_per_namespace(&fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default()) {
-        // Bounds all processes together where RLIMIT_NPROC does not count, as for the machine's root. It is
-        // the watchdog's second wall only, so it may fail.
         let most = RESERVED_NUMBERS + u64::from(policy.processes) + 8;
         let _ = fs::write("/proc/sys/kernel/pid_max", most.to_string());
     }
-    set_attributes(proc, libc::MOUNT_ATTR_RDONLY, 0)
 }
 
 /// Since Linux 6.14 `pid_max` belongs to the namespace; before, writing it would change the whole machine.

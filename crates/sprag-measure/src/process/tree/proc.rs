@@ -1,5 +1,6 @@
 //! Processes as Linux shows them under `/proc`.
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -16,10 +17,10 @@ pub(super) fn all() -> Vec<Entry> {
 
 /// These processes, as far as they exist, and everything below them.
 pub(super) fn descendants(known: &[i32]) -> Vec<Entry> {
-    let mut found: Vec<Entry> = Vec::new();
+    let (mut found, mut met) = (Vec::new(), HashSet::new());
     let mut open = known.to_vec();
     while let Some(pid) = open.pop() {
-        if found.iter().any(|entry| entry.pid == pid) {
+        if !met.insert(pid) {
             continue;
         }
         let Some(entry) = entry(pid) else { continue };
