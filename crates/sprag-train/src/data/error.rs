@@ -41,7 +41,9 @@ pub enum DataError {
         missing: Vec<String>,
     },
     /// Too little text is left to make three splits of.
-    #[error("only {documents} document(s) of {bytes} bytes are left after cleaning, too few to split three ways")]
+    #[error(
+        "only {documents} document(s) of {bytes} bytes are left after cleaning, too few to split three ways"
+    )]
     TooLittle {
         /// Documents left.
         documents: u64,

@@ -244,14 +244,19 @@ mod tests {
         };
         assert_eq!(batches(7), batches(7));
         assert_ne!(batches(7), batches(8));
-        assert_eq!(Loader::new(&file, 7).batch(20, 20), batches(7).concat(), "rows do not depend on batch size");
+        assert_eq!(
+            Loader::new(&file, 7).batch(20, 20),
+            batches(7).concat(),
+            "rows do not depend on batch size"
+        );
     }
 
     #[test]
     fn rows_of_a_batch_come_from_many_documents() {
         let (_dir, file) = file(&[5000; 10]);
         let ids = Loader::new(&file, 5).batch(50, 50);
-        let documents: std::collections::HashSet<u32> = ids.chunks(51).map(|row| (row[1] - 1) / 5000).collect();
+        let documents: std::collections::HashSet<u32> =
+            ids.chunks(51).map(|row| (row[1] - 1) / 5000).collect();
         assert!(documents.len() >= 8, "50 rows of 10 long documents came from {}", documents.len());
     }
 

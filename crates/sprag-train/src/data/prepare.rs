@@ -40,7 +40,7 @@ pub use self::source::{DEFAULT_REPO, Source, SourceName};
 pub const DEFAULT_VOCAB_SIZE: u32 = 4096;
 
 /// Bytes of the train split that merges are learnt from at most.
-const SAMPLE_BYTES: u64 = 64 << 20;
+const SAMPLE_BYTES: u64 = 32 << 20;
 
 /// What to prepare and where.
 #[derive(Clone, Debug)]
@@ -63,7 +63,14 @@ impl PrepareOptions {
     /// The usual options: 4096 token ids, all text, downloads kept in `shards` inside the data folder.
     pub fn new(source: Source, out: PathBuf) -> PrepareOptions {
         let downloads = out.join("shards");
-        PrepareOptions { source, out, vocab_size: DEFAULT_VOCAB_SIZE, max_bytes: None, downloads, proxy: None }
+        PrepareOptions {
+            source,
+            out,
+            vocab_size: DEFAULT_VOCAB_SIZE,
+            max_bytes: None,
+            downloads,
+            proxy: None,
+        }
     }
 }
 
@@ -151,14 +158,16 @@ fn write_folder(
     on_progress: OnProgress<'_>,
 ) -> Result<Manifest, DataError> {
     let vocabulary = Vocabulary::parse(trained.json()).map_err(DataError::Tokenizer)?;
-    let create =
-        |split: Split| TokenFileWriter::create(&out.join(split.file_name()), vocabulary.size(), tokenizer::BOS);
+    let create = |split: Split| {
+        TokenFileWriter::create(&out.join(split.file_name()), vocabulary.size(), tokenizer::BOS)
+    };
     let mut writers = [create(Split::Train)?, create(Split::Val)?, create(Split::Holdout)?];
     let mut counts: BTreeMap<Split, Counts> = BTreeMap::new();
     let mut hasher = Sha256::new();
     let (mut done, total) = (0, corpus.bytes());
     let facts = corpus.visit(&mut |texts| {
-        let encoded: Result<Vec<Vec<u32>>, _> = texts.par_iter().map(|text| trained.encode(&text.text)).collect();
+        let encoded: Result<Vec<Vec<u32>>, _> =
+            texts.par_iter().map(|text| trained.encode(&text.text)).collect();
         for (Text { split, text }, ids) in texts.iter().zip(encoded?) {
             check_lengths(&vocabulary, text, &ids)?;
             let bytes = text.len() as u64;
@@ -180,9 +189,8 @@ fn write_folder(
         return Err(DataError::TooLittle { documents, bytes });
     }
 
-    forget_manifest(out)?;
     let mut splits = BTreeMap::new();
-    for (split, writer) in Split::ALL.into_iter().zip(writers) {
+    for (split, writer) in Split::ALL.into_iter().zip(&mut writers) {
         let count = &counts[&split];
         let tokens = writer.token_count();
         let facts = SplitFacts {
@@ -190,11 +198,10 @@ fn write_folder(
             bytes: count.bytes,
             tokens,
             bytes_per_token: count.bytes as f64 / (tokens - count.documents) as f64,
-            sha256: writer.finish()?,
+            sha256: writer.complete()?,
         };
         splits.insert(split, facts);
     }
-    write_atomically(&out.join(TOKENIZER_NAME), trained.json().as_bytes())?;
     let manifest = Manifest {
         format: MANIFEST_FORMAT,
         source: facts.source,
@@ -218,7 +225,7 @@ fn write_folder(
     };
     let json = serde_json::to_string_pretty(&manifest)
         .map_err(|error| DataError::format(&out.join(MANIFEST_NAME), error.to_string()))?;
-    write_atomically(&out.join(MANIFEST_NAME), format!("{json}\n").as_bytes())?;
+    publish(out, writers, trained.json(), &format!("{json}\n"))?;
     Ok(manifest)
 }
 
@@ -232,27 +239,56 @@ fn check_lengths(vocabulary: &Vocabulary, text: &str, ids: &[u32]) -> Result<(),
     Err(DataError::Tokenizer(format!("a document of {} bytes came out as tokens of {sum} bytes", text.len())))
 }
 
-fn forget_manifest(out: &Path) -> Result<(), DataError> {
+/// Gives all files their names. What can fail for lack of space is done before the old manifest is removed.
+fn publish(
+    out: &Path,
+    writers: [TokenFileWriter; 3],
+    tokenizer: &str,
+    manifest: &str,
+) -> Result<(), DataError> {
+    let tokenizer = Staged::write(&out.join(TOKENIZER_NAME), tokenizer)?;
     let path = out.join(MANIFEST_NAME);
+    let manifest = Staged::write(&path, manifest)?;
     match fs::remove_file(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(DataError::io("replace", &path)(error)),
-        _ => Ok(()),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(DataError::io("replace", &path)(error));
+        }
+        _ => {}
+    }
+    for writer in writers {
+        writer.publish()?;
+    }
+    tokenizer.publish()?;
+    manifest.publish()
+}
+
+/// A small file that is written and durable, under another name.
+struct Staged {
+    path: PathBuf,
+}
+
+impl Staged {
+    fn write(path: &Path, text: &str) -> Result<Staged, DataError> {
+        let staged = Staged { path: path.to_owned() };
+        let write = || {
+            let mut file = File::create(partial_path(path))?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        };
+        write().map_err(DataError::io("write", path))?;
+        Ok(staged)
+    }
+
+    fn publish(self) -> Result<(), DataError> {
+        fs::rename(partial_path(&self.path), &self.path).map_err(DataError::io("write", &self.path))
     }
 }
 
-/// Writes a whole file under another name, makes it durable, then gives it its name.
-fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
-    let partial = partial_path(path);
-    let write = || {
-        let mut file = File::create(&partial)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&partial, path)
-    };
-    write().map_err(|error| {
-        let _ = fs::remove_file(&partial);
-        DataError::io("write", path)(error)
-    })
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // There is nothing under this name after `publish`.
+        let _ = fs::remove_file(partial_path(&self.path));
+    }
 }
 
 #[cfg(test)]

@@ -52,7 +52,8 @@ impl Header {
         if header[..8] != MAGIC {
             return Err("it does not begin with SPRAGTOK".to_owned());
         }
-        let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let word =
+            |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         let long = |at: usize| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
         if word(8) != TOKEN_FILE_VERSION {
             return Err(format!("its version is {}, and this program reads {TOKEN_FILE_VERSION}", word(8)));
@@ -65,7 +66,10 @@ impl Header {
             documents: long(32),
         };
         if !matches!(header.bytes_per_token, 2 | 4) {
-            return Err(format!("its tokens have {} bytes, and only 2 or 4 are known", header.bytes_per_token));
+            return Err(format!(
+                "its tokens have {} bytes, and only 2 or 4 are known",
+                header.bytes_per_token
+            ));
         }
         if header.bos >= header.vocab_size {
             return Err(format!("its BOS {} is outside its vocabulary of {}", header.bos, header.vocab_size));
@@ -302,6 +306,13 @@ impl TokenFileWriter {
 
     /// Completes the file, gives it its name and returns its SHA-256.
     pub fn finish(mut self) -> Result<String, DataError> {
+        let sha256 = self.complete()?;
+        self.publish()?;
+        Ok(sha256)
+    }
+
+    /// Writes all that is missing, still under the other name, and returns the SHA-256.
+    pub(crate) fn complete(&mut self) -> Result<String, DataError> {
         let starts: Vec<u8> = self.starts.iter().flat_map(|start| start.to_le_bytes()).collect();
         self.write(&starts)?;
         self.writer.seek(SeekFrom::Start(0)).map_err(DataError::io("write", &self.partial))?;
@@ -309,10 +320,14 @@ impl TokenFileWriter {
         self.write(&header)?;
         self.writer.flush().map_err(DataError::io("write", &self.partial))?;
         self.writer.get_ref().sync_all().map_err(DataError::io("write", &self.partial))?;
-        let sha256 = sha256_of_file(&self.partial)?;
+        sha256_of_file(&self.partial)
+    }
+
+    /// Gives a completed file its name.
+    pub(crate) fn publish(mut self) -> Result<(), DataError> {
         std::fs::rename(&self.partial, &self.path).map_err(DataError::io("write", &self.path))?;
         self.finished = true;
-        Ok(sha256)
+        Ok(())
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), DataError> {

@@ -133,7 +133,9 @@ mod tests {
     use super::*;
 
     fn json(vocab: &str) -> String {
-        format!(r#"{{"added_tokens":[{{"id":0,"content":"<|bos|>","special":true}}],"model":{{"vocab":{vocab}}}}}"#)
+        format!(
+            r#"{{"added_tokens":[{{"id":0,"content":"<|bos|>","special":true}}],"model":{{"vocab":{vocab}}}}}"#
+        )
     }
 
     #[test]

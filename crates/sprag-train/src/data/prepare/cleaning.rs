@@ -56,7 +56,8 @@ pub(crate) fn clean(path: &str, bytes: &[u8]) -> Result<Range<usize>, Reason> {
     if is_licence(&lower_path, text) {
         return Err(Reason::Licence);
     }
-    let start = if lower_path.ends_with(".toml") { cargo_notice(text) } else { licence_comment(&lower_path, text) };
+    let start =
+        if lower_path.ends_with(".toml") { cargo_notice(text) } else { licence_comment(&lower_path, text) };
     let body = &text[start..];
     if body.trim().len() < LEAST_BYTES {
         return Err(Reason::TooShort);
@@ -89,9 +90,13 @@ fn is_licence(lower_path: &str, text: &str) -> bool {
     let by_folder = lower_path.split('/').rev().skip(1).any(|folder| folder.starts_with("license"));
     let by_text = !name.ends_with(".rs") && {
         let head = head(text).to_ascii_lowercase();
-        ["permission is hereby granted", "terms and conditions for use, reproduction", "redistribution and use in source"]
-            .iter()
-            .any(|phrase| head.contains(phrase))
+        [
+            "permission is hereby granted",
+            "terms and conditions for use, reproduction",
+            "redistribution and use in source",
+        ]
+        .iter()
+        .any(|phrase| head.contains(phrase))
     };
     by_name || by_folder || by_text
 }

@@ -170,7 +170,8 @@ impl Gathered {
         };
         let mut parts: BTreeMap<String, Part> = BTreeMap::new();
         for ((name, _), split) in sizes.into_iter().zip(splits) {
-            let part = Part { name: name.clone(), versions: vec![], split: Some(split), documents: 0, bytes: 0 };
+            let part =
+                Part { name: name.clone(), versions: vec![], split: Some(split), documents: 0, bytes: 0 };
             parts.insert(name, part);
         }
         for document in &mut self.documents {
@@ -322,7 +323,9 @@ impl Corpus {
                 }
             }
             Body::Shards { shards, .. } => {
-                for shard in shards.iter().filter(|shard| shard.split.is_none_or(|split| split == Split::Train)) {
+                for shard in
+                    shards.iter().filter(|shard| shard.split.is_none_or(|split| split == Split::Train))
+                {
                     shard.read(&mut |text| {
                         if shard.split.is_none() && by_text(&text) != Split::Train {
                             return Ok(true);

@@ -17,7 +17,8 @@ use crate::data::DataError;
 const ROOTS: [(&str, &str); 2] = [("sprag", "crates/sprag"), ("gpt", "templates/gpt")];
 
 /// Parts of a package's manifest that name files, or packages that need not be here.
-const LEFT_OUT: [&str; 8] = ["bench", "bin", "dev-dependencies", "example", "lib", "lints", "profile", "test"];
+const LEFT_OUT: [&str; 8] =
+    ["bench", "bin", "dev-dependencies", "example", "lib", "lints", "profile", "test"];
 
 /// Writes into `dir` a small workspace with the dependencies of the program and of its template, with the
 /// `Cargo.lock` of `workspace` beside it, and returns the path of its manifest. What cargo prints when it is run with
@@ -37,7 +38,9 @@ pub fn cargo_corpus_manifest(workspace: &Path, dir: &Path) -> Result<PathBuf, Da
         LEFT_OUT.iter().for_each(|key| drop(package.remove(*key)));
         if let Some(Value::Table(table)) = package.get_mut("package") {
             // Names of programs and files that the copy does not have.
-            ["build", "default-run", "readme", "license-file"].iter().for_each(|key| drop(table.remove(*key)));
+            ["build", "default-run", "readme", "license-file"]
+                .iter()
+                .for_each(|key| drop(table.remove(*key)));
         }
         make_absolute(&mut package, &folder);
         let targets = package.get_mut("target").and_then(Value::as_table_mut).into_iter().flatten();

@@ -55,7 +55,8 @@ pub(crate) fn relative(dir: &Path, path: &Path) -> String {
 pub(crate) fn gather(dir: &Path, on_progress: OnProgress<'_>) -> Result<Gathered, DataError> {
     let files = files_below(dir)?;
     let passage_bytes = (files.len() < ENOUGH_FILES).then(|| {
-        let total: u64 = files.iter().filter_map(|file| fs::metadata(file).ok()).map(|facts| facts.len()).sum();
+        let total: u64 =
+            files.iter().filter_map(|file| fs::metadata(file).ok()).map(|facts| facts.len()).sum();
         (total as usize / 100).clamp(PASSAGE_BYTES.0, PASSAGE_BYTES.1)
     });
     let mut gathered = Gathered::split_by(if passage_bytes.is_some() { "passage" } else { "file" });
@@ -84,7 +85,9 @@ fn candidates(dir: &Path, path: &Path, passage_bytes: Option<usize>) -> Result<V
     let whole = 0..bytes.len();
     let text = match text(&bytes) {
         Err(reason) => return Ok(vec![candidate(&name, whole, Err(reason))]),
-        Ok(text) if text.trim().is_empty() => return Ok(vec![candidate(&name, whole, Err(Reason::TooShort))]),
+        Ok(text) if text.trim().is_empty() => {
+            return Ok(vec![candidate(&name, whole, Err(Reason::TooShort))]);
+        }
         Ok(text) => text,
     };
     let Some(passage_bytes) = passage_bytes else {

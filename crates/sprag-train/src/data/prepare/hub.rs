@@ -66,11 +66,12 @@ fn download_with(
 ) -> Result<(Option<String>, Vec<Shard>), DataError> {
     let endpoint = request.endpoint.trim_end_matches('/');
     let url = format!("{endpoint}/api/datasets/{}/revision/main?blobs=true", request.repo);
-    let dataset: Dataset = serde_json::from_str(&client.text(&url)?).map_err(|error| DataError::Download {
-        url: url.clone(),
-        problem: format!("the answer is not that of a hub: {error}"),
-        refused: true,
-    })?;
+    let dataset: Dataset =
+        serde_json::from_str(&client.text(&url)?).map_err(|error| DataError::Download {
+            url: url.clone(),
+            problem: format!("the answer is not that of a hub: {error}"),
+            refused: true,
+        })?;
     let revision = dataset.sha.clone();
     let chosen = choose(request, dataset.siblings)?;
     let sizes = chosen.iter().map(|(file, _)| file.bytes().unwrap_or(0));
@@ -92,7 +93,12 @@ fn download_with(
         client.fetch(&wanted, &mut |bytes| {
             here = bytes;
             let done = before + bytes;
-            on_progress(PrepareProgress { stage: Stage::Download, done, total: total.max(done), unit: "bytes" });
+            on_progress(PrepareProgress {
+                stage: Stage::Download,
+                done,
+                total: total.max(done),
+                unit: "bytes",
+            });
         })?;
         before += here;
         shards.push(Shard::open(dest, split)?);
@@ -108,17 +114,15 @@ impl Sibling {
 
     /// Whether it is a shard whose name may become a path below a folder.
     fn is_shard(&self) -> bool {
-        let plain = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains(['\\', ':']);
+        let plain =
+            |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains(['\\', ':']);
         self.rfilename.ends_with(".parquet") && self.rfilename.split('/').all(plain)
     }
 }
 
 /// The last shard validates, the one before it is the holdout, and the first ones are trained on. Of fewer than three
 /// shards, all are taken and their documents dealt out by text.
-fn choose(
-    request: &Request<'_>,
-    siblings: Vec<Sibling>,
-) -> Result<Vec<(Sibling, Option<Split>)>, DataError> {
+fn choose(request: &Request<'_>, siblings: Vec<Sibling>) -> Result<Vec<(Sibling, Option<Split>)>, DataError> {
     let mut files: Vec<Sibling> = siblings.into_iter().filter(Sibling::is_shard).collect();
     files.sort_by(|one, other| one.rfilename.cmp(&other.rfilename));
     if request.repo == DEFAULT_REPO {

@@ -49,7 +49,8 @@ impl Shard {
     pub(crate) fn open(path: PathBuf, split: Option<Split>) -> Result<Shard, DataError> {
         let (reader, column) = open(&path)?;
         let groups = reader.metadata().row_groups();
-        let text_bytes = groups.iter().map(|group| group.column(column).uncompressed_size().max(0) as u64).sum();
+        let text_bytes =
+            groups.iter().map(|group| group.column(column).uncompressed_size().max(0) as u64).sum();
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         Ok(Shard { name, path, split, text_bytes })
     }
@@ -64,7 +65,8 @@ impl Shard {
         let nullable = reader.metadata().file_metadata().schema_descr().column(column).max_def_level() > 0;
         for group in 0..reader.num_row_groups() {
             let group = reader.get_row_group(group).map_err(broken)?;
-            let ColumnReader::ByteArrayColumnReader(mut values) = group.get_column_reader(column).map_err(broken)?
+            let ColumnReader::ByteArrayColumnReader(mut values) =
+                group.get_column_reader(column).map_err(broken)?
             else {
                 return Err(DataError::format(&self.path, "its text column is not made of bytes"));
             };
@@ -92,7 +94,8 @@ impl Shard {
 /// A reader, and the number of the text column.
 fn open(path: &Path) -> Result<(SerializedFileReader<File>, usize), DataError> {
     let file = File::open(path).map_err(DataError::io("open", path))?;
-    let reader = SerializedFileReader::new(file).map_err(|error| DataError::format(path, error.to_string()))?;
+    let reader =
+        SerializedFileReader::new(file).map_err(|error| DataError::format(path, error.to_string()))?;
     let schema = reader.metadata().file_metadata().schema_descr();
     let columns = schema.columns();
     let found = columns.iter().position(|column| {

@@ -121,9 +121,19 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused_with_the_forms() {
-        for text in
-            ["", "cargo:x", "dir", "dir:", "hf:", "hf:name", "hf:a/b:0", "hf:a/b:many", "hf:a/../b", "hf:../b", "s3:x"]
-        {
+        for text in [
+            "",
+            "cargo:x",
+            "dir",
+            "dir:",
+            "hf:",
+            "hf:name",
+            "hf:a/b:0",
+            "hf:a/b:many",
+            "hf:a/../b",
+            "hf:../b",
+            "s3:x",
+        ] {
             let error = text.parse::<SourceName>().unwrap_err().to_string();
             assert!(error.contains("dir:PATH"), "{text}: {error}");
         }

@@ -61,7 +61,8 @@ struct Words {
 
 impl Words {
     fn new() -> Result<Words, DataError> {
-        let regex = RegexBuilder::new(PATTERN).build().map_err(|error| DataError::Tokenizer(error.to_string()))?;
+        let regex =
+            RegexBuilder::new(PATTERN).build().map_err(|error| DataError::Tokenizer(error.to_string()))?;
         Ok(Words { regex })
     }
 
@@ -143,7 +144,8 @@ impl Trained {
             .initial_alphabet(alphabet.iter().copied().collect::<HashSet<char>>())
             .special_tokens(specials.clone())
             .build();
-        let words: Vec<(&CompactString, u64)> = counts.counts.iter().map(|(word, count)| (word, *count)).collect();
+        let words: Vec<(&CompactString, u64)> =
+            counts.counts.iter().map(|(word, count)| (word, *count)).collect();
         let spelled = words.iter().map(|(word, count)| (spell(&alphabet, word), *count)).collect();
         let mut model = BPE::default();
         trainer.do_train(&spelled, &mut model).map_err(failed)?;
@@ -228,8 +230,9 @@ fn alphabet() -> Result<[char; 256], DataError> {
     for (byte, entry) in (0..=u8::MAX).zip(&mut table) {
         let same = char::from(byte);
         let character = if characters.binary_search(&same).is_ok() { Some(same) } else { others.next() };
-        *entry = character
-            .ok_or_else(|| DataError::Tokenizer("the byte-level alphabet has fewer than 256 letters".to_owned()))?;
+        *entry = character.ok_or_else(|| {
+            DataError::Tokenizer("the byte-level alphabet has fewer than 256 letters".to_owned())
+        })?;
     }
     Ok(table)
 }
@@ -254,7 +257,9 @@ mod tests {
         let trained = train(&[TEXT, TEXT, "let größe"], 320);
         let mut tokenizer: Tokenizer = trained.json().parse().unwrap();
         tokenizer.set_encode_special_tokens(true);
-        for text in [TEXT, "größe12 3456\t\t x", "   ", "\r\n\r\n", "never seen: Ωμέγα ½²", "<|bos|> is text", ""] {
+        for text in
+            [TEXT, "größe12 3456\t\t x", "   ", "\r\n\r\n", "never seen: Ωμέγα ½²", "<|bos|> is text", ""]
+        {
             let expected = tokenizer.encode_fast(text, false).unwrap();
             assert_eq!(trained.encode(text).unwrap(), expected.get_ids(), "{text:?}");
         }
@@ -262,7 +267,8 @@ mod tests {
 
     #[test]
     fn training_twice_gives_the_same_tokenizer() {
-        let text: String = (0..400).map(|number| format!("word{} other{} ", number % 37, number % 11)).collect();
+        let text: String =
+            (0..400).map(|number| format!("word{} other{} ", number % 37, number % 11)).collect();
         assert_eq!(train(&[&text, TEXT], 400).json(), train(&[&text, TEXT], 400).json());
     }
 

@@ -147,14 +147,18 @@ impl Client {
             return Ok(());
         }
         let response = self.get(&wanted.url, have)?;
-        let continued = response.status() == StatusCode::PARTIAL_CONTENT && range_start(&response) == Some(have);
+        let continued =
+            response.status() == StatusCode::PARTIAL_CONTENT && range_start(&response) == Some(have);
         if have > 0 && !continued {
             // The server begins anew, or offers another part than was asked for: what is here is of no use.
             remove(partial).map_err(Failure::Final)?;
             have = 0;
         }
         if !continued && response.status() != StatusCode::OK {
-            return Err(Failure::Passing(format!("the server answered {} with a wrong range", response.status())));
+            return Err(Failure::Passing(format!(
+                "the server answered {} with a wrong range",
+                response.status()
+            )));
         }
         let announced = header_number(&response, "content-length").map(|rest| have + rest);
         let Some(expected) = wanted.bytes.or(announced) else {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -54,7 +54,8 @@ impl Hub {
             serde_json::json!({"rfilename": name, "size": content.len(),
                 "lfs": {"sha256": hexadecimal(&Sha256::digest(content)), "size": content.len()}})
         });
-        let siblings: Vec<_> = siblings.chain([serde_json::json!({"rfilename": "README.md", "size": 3})]).collect();
+        let siblings: Vec<_> =
+            siblings.chain([serde_json::json!({"rfilename": "README.md", "size": 3})]).collect();
         let shared = Arc::new(Mutex::new(Shared {
             files: files.iter().map(|(name, content)| ((*name).to_owned(), content.clone())).collect(),
             faults: faults.iter().rev().copied().collect(),
@@ -108,7 +109,11 @@ fn serve(mut stream: TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()> {
     let mut shared = shared.lock().unwrap();
     if path.starts_with("/api/datasets/") {
         let listing = &shared.listing;
-        return write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{listing}", listing.len());
+        return write!(
+            stream,
+            "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{listing}",
+            listing.len()
+        );
     }
     let name = path.rsplit("/resolve/abc123/").next().unwrap_or_default().to_owned();
     shared.requests.push(format!("{name} {}", start.unwrap_or(0)));
@@ -145,7 +150,8 @@ fn shard(number: usize) -> Vec<u8> {
 }
 
 fn five_shards() -> Vec<(&'static str, Vec<u8>)> {
-    let names = ["a_00000.parquet", "a_00001.parquet", "a_00002.parquet", "a_00003.parquet", "a_00004.parquet"];
+    let names =
+        ["a_00000.parquet", "a_00001.parquet", "a_00002.parquet", "a_00003.parquet", "a_00004.parquet"];
     names.into_iter().enumerate().map(|(number, name)| (name, shard(number))).collect()
 }
 
@@ -154,12 +160,15 @@ fn last_shards_validate_and_seal_and_first_ones_train() {
     let hub = Hub::new(&five_shards(), &[]);
     let shards = hub.download().unwrap();
     let chosen: Vec<_> = shards.iter().map(|shard| (shard.name.as_str(), shard.split.unwrap())).collect();
-    assert_eq!(chosen, [
-        ("a_00004.parquet", Split::Val),
-        ("a_00003.parquet", Split::Holdout),
-        ("a_00000.parquet", Split::Train),
-        ("a_00001.parquet", Split::Train),
-    ]);
+    assert_eq!(
+        chosen,
+        [
+            ("a_00004.parquet", Split::Val),
+            ("a_00003.parquet", Split::Holdout),
+            ("a_00000.parquet", Split::Train),
+            ("a_00001.parquet", Split::Train),
+        ]
+    );
     for (name, content) in five_shards() {
         if name != "a_00002.parquet" {
             assert_eq!(fs::read(hub.path(name)).unwrap(), content, "{name}");
@@ -194,7 +203,10 @@ fn a_broken_connection_is_resumed_at_its_last_byte() {
 
 #[test]
 fn a_server_without_ranges_begins_anew() {
-    check_recovers(&[Fault::BreakAfter(1000), Fault::IgnoreRange], &["a_00004.parquet 0", "a_00004.parquet 1000"]);
+    check_recovers(
+        &[Fault::BreakAfter(1000), Fault::IgnoreRange],
+        &["a_00004.parquet 0", "a_00004.parquet 1000"],
+    );
 }
 
 #[test]
@@ -258,7 +270,9 @@ fn a_full_disk_is_named_and_leaves_nothing_under_the_final_name() {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::os::unix::fs::symlink("/dev/full", partial_path(&path)).unwrap();
     let error = hub.download().unwrap_err();
-    assert!(matches!(&error, DataError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull));
+    assert!(
+        matches!(&error, DataError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull)
+    );
     assert!(error.hint().unwrap().contains("free some space"));
     assert!(!path.exists());
     assert_eq!(hub.requests().len(), 1, "a full disk is not a reason to try again");
@@ -279,7 +293,13 @@ fn the_default_dataset_must_have_its_pinned_shard() {
     let hub = Hub::new(&five_shards(), &[]);
     let error = hub.download_repo(DEFAULT_REPO, None).unwrap_err().to_string();
     assert!(error.contains(DEFAULT_REPO_LAST), "{error}");
-    let names = ["shard_00000.parquet", "shard_00001.parquet", "shard_06541.parquet", DEFAULT_REPO_LAST, "shard_06543.parquet"];
+    let names = [
+        "shard_00000.parquet",
+        "shard_00001.parquet",
+        "shard_06541.parquet",
+        DEFAULT_REPO_LAST,
+        "shard_06543.parquet",
+    ];
     let files: Vec<_> = names.into_iter().enumerate().map(|(number, name)| (name, shard(number))).collect();
     let shards = Hub::new(&files, &[]).download_repo(DEFAULT_REPO, Some(1)).unwrap();
     let chosen: Vec<_> = shards.iter().map(|shard| shard.name.as_str()).collect();
@@ -288,9 +308,13 @@ fn the_default_dataset_must_have_its_pinned_shard() {
 
 #[test]
 fn names_that_leave_the_folder_are_not_shards() {
-    for (name, expected) in
-        [("a.parquet", true), ("data/a.parquet", true), ("../a.parquet", false), ("/a.parquet", false), ("a.txt", false)]
-    {
+    for (name, expected) in [
+        ("a.parquet", true),
+        ("data/a.parquet", true),
+        ("../a.parquet", false),
+        ("/a.parquet", false),
+        ("a.txt", false),
+    ] {
         let sibling = Sibling { rfilename: name.to_owned(), size: None, lfs: None };
         assert_eq!(sibling.is_shard(), expected, "{name}");
     }
