@@ -22,7 +22,8 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// No colours, no redrawing.
+    /// No colours, no redrawing: for tests.
+    #[cfg(test)]
     pub const PLAIN: Terminal = Terminal { colour_out: false, colour_err: false, live: false, width: 100 };
 
     /// Looks at the streams. `NO_COLOR` (<https://no-color.org>) takes the colours away, `TERM=dumb` also the

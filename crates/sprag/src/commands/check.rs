@@ -1,0 +1,96 @@
+//! `sprag check`: score the working tree, commit nothing.
+
+use sprag_engine::record::Outcome;
+use sprag_engine::runner;
+
+use super::run::SafetyArgs;
+use super::{TaskArgs, print_json, println_or_stop};
+use crate::context::Context;
+use crate::exit_code::ExitCode;
+use crate::numbers;
+use crate::ui::console::{Console, Limits};
+use crate::ui::tame;
+use sprag_engine::state::State;
+
+/// Score the working tree against the incumbent; commit nothing
+///
+/// Your uncommitted changes to the mutable files are built, smoke-tested and run once, in the sandbox, as a
+/// trial would be. One run screens: it tells a bad idea from a promising one, and proves nothing. The exit
+/// status says which: 0 promising, 3 not better, 4 without a score.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: sprag check && git commit -am 'try a deeper model'")]
+pub struct Args {
+    #[command(flatten)]
+    task: TaskArgs,
+    #[command(flatten)]
+    safety: SafetyArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Does it.
+pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
+    let task = context.task(&args.task.task)?;
+    let before =
+        runner::load(&task.dir, args.task.run.as_deref()).map(|(state, _)| state).unwrap_or_default();
+    let mut setup = context.setup(task, args.task.run)?;
+    let interrupt = context.confine(&mut setup, args.safety.allow_unsandboxed)?;
+    let report = if args.json {
+        runner::check(setup, &mut ())?
+    } else {
+        let mut console = Console::new(context.terminal, Limits::default(), before);
+        let report = runner::check(setup, &mut console);
+        let _: State = console.finish();
+        report?
+    };
+    let code = match &report.outcome {
+        Outcome::Interrupted => ExitCode::Interrupted,
+        Outcome::Invalid(_) => ExitCode::Invalid,
+        Outcome::Scored(_) | Outcome::Passed if report.incumbent.is_some() && !report.promising => {
+            ExitCode::NotBetter
+        }
+        Outcome::Scored(_) | Outcome::Passed => ExitCode::Success,
+    };
+    if args.json {
+        print_json(&report)?;
+        return Ok(if interrupt.happened() { ExitCode::Interrupted } else { code });
+    }
+    let changed = if report.changed.is_empty() { "nothing".to_owned() } else { report.changed.join(", ") };
+    println_or_stop(&format!("changed   {}", tame(&changed)))?;
+    let sigma = report.incumbent.as_ref().map(|incumbent| incumbent.sigma);
+    let decimals = numbers::decimals(sigma);
+    match &report.outcome {
+        Outcome::Scored(score) => {
+            println_or_stop(&format!(
+                "score     {} {} (n=1, seed {})",
+                report.metric,
+                numbers::plain(score.value, decimals),
+                report.seed
+            ))?;
+        }
+        Outcome::Invalid(invalid) => println_or_stop(&format!("no score  {}", tame(&invalid.to_string())))?,
+        Outcome::Passed => println_or_stop("passed, without a score")?,
+        Outcome::Interrupted => println_or_stop("interrupted")?,
+    }
+    if let Some(incumbent) = &report.incumbent {
+        println_or_stop(&format!(
+            "incumbent trial {}: {} ± {} (sd of one run, mean of n={})",
+            incumbent.trial,
+            numbers::plain(incumbent.mean, decimals),
+            numbers::plain(incumbent.sigma, decimals),
+            incumbent.n
+        ))?;
+    }
+    if let Some(effect) = &report.effect {
+        let [gain, low, high] =
+            [effect.gain, effect.low, effect.high].map(|value| numbers::signed(value, decimals));
+        let so = if report.promising {
+            "promising: the loop would confirm it with pairs"
+        } else {
+            "not worth confirming"
+        };
+        println_or_stop(&format!("gain      {gain} [{low}, {high}] from 1 run; {so}"))?;
+    }
+    Ok(code)
+}

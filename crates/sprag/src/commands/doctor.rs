@@ -1,0 +1,114 @@
+//! `sprag doctor`: what stands in the way, here and in a task.
+
+use std::path::Path;
+
+use serde_json::json;
+use sprag_engine::runner::{self, Finding, Severity};
+use sprag_engine::sandbox;
+use sprag_engine::task::FILE;
+use sprag_measure::process;
+
+use super::{print_json, println_or_stop};
+use crate::context::Context;
+use crate::exit_code::ExitCode;
+use crate::template;
+use crate::ui::{Tone, tame, toned};
+
+/// Look for what stands in the way: tools, sandbox, stale locks and worktrees
+///
+/// With --fix it also removes what a crash or a kill left behind, provided that nothing runs there.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: sprag doctor --fix --task sprag-quickstart/task")]
+pub struct Args {
+    /// Folder of the task, or one below it; without a task only the machine is looked at
+    #[arg(long, short = 'C', value_name = "DIR", default_value = ".")]
+    task: std::path::PathBuf,
+    /// Mend what can be mended
+    #[arg(long)]
+    fix: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints what it found.
+pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
+    let mut findings = tools(context);
+    findings.extend(confinement(context)?);
+    let start = std::path::absolute(&args.task)?;
+    match start.ancestors().find(|folder| folder.join(FILE).is_file()) {
+        Some(dir) => findings.extend(runner::doctor(dir, args.fix)),
+        None => findings.push(Finding::note(
+            format!("there is no task in {} or above it", start.display()),
+            "name one with `--task DIR`, or make one with `sprag init gpt DIR`",
+        )),
+    }
+    let problems = findings.iter().any(|finding| finding.severity == Severity::Problem && !finding.fixed);
+    if args.json {
+        print_json(&json!({ "problems": problems, "findings": findings }))?;
+    } else {
+        for finding in &findings {
+            print(finding, context)?;
+        }
+    }
+    Ok(if problems { ExitCode::Problems } else { ExitCode::Success })
+}
+
+fn print(finding: &Finding, context: &Context) -> anyhow::Result<()> {
+    let (word, tone) = match (finding.severity, finding.fixed) {
+        (_, true) => ("fixed", Tone::Good),
+        (Severity::Fine, _) => ("ok", Tone::Good),
+        (Severity::Note, _) => ("note", Tone::Doubt),
+        (Severity::Problem, _) => ("PROBLEM", Tone::Bad),
+    };
+    let word = toned(&format!("{word:<8}"), tone, context.terminal.colour_out);
+    println_or_stop(&format!("{word} {}", tame(&finding.what)))?;
+    match &finding.hint {
+        Some(hint) if !finding.fixed => println_or_stop(&format!("         hint: {}", tame(hint))),
+        _ => Ok(()),
+    }
+}
+
+/// Git for the loop; cargo, rustc and a linker for tasks in Rust.
+fn tools(context: &Context) -> Vec<Finding> {
+    let cargo = context.environment.cargo();
+    let rustc = template::rustc(&cargo);
+    let mut findings = Vec::new();
+    for (name, program, needed, hint) in [
+        ("git", Path::new("git").to_owned(), true, "install git 2.31 or newer"),
+        ("cargo", cargo, false, "tasks in Rust need it: install Rust from rustup.rs"),
+        ("rustc", rustc, false, "tasks in Rust need it: install Rust from rustup.rs"),
+        ("cc", Path::new("cc").to_owned(), false, "tasks in Rust need a linker: install gcc or clang"),
+    ] {
+        let output = process::output(&program, ["--version"], Path::new("/"), &context.environment.variables);
+        findings.push(match output {
+            Ok(output) if output.success() => {
+                Finding::fine(output.text().lines().next().unwrap_or(name).to_owned())
+            }
+            _ if needed => Finding::problem(format!("{name} does not start"), hint),
+            _ => Finding::note(format!("{name} does not start"), hint),
+        });
+    }
+    findings.push(match template::workspace() {
+        Ok(path) => Finding::fine(format!("Sprag's sources are at {}", path.display())),
+        Err(error) => Finding::note(
+            error.to_string(),
+            "`init gpt` and `--source cargo` need them; run Sprag from its clone",
+        ),
+    });
+    findings
+}
+
+fn confinement(context: &Context) -> anyhow::Result<Vec<Finding>> {
+    let capabilities = sandbox::capabilities(&context.launcher()?);
+    let mut findings: Vec<Finding> =
+        capabilities.enforced.iter().map(|part| Finding::fine(format!("sandbox: {part}"))).collect();
+    for missing in &capabilities.missing {
+        let hint = format!("{}; or run with --allow-unsandboxed", missing.hint);
+        findings.push(Finding::problem(format!("sandbox lacks {missing}"), hint));
+    }
+    for weaker in &capabilities.weaker {
+        findings.push(Finding::note(format!("sandbox without a second wall, {weaker}"), weaker.hint.clone()));
+    }
+    Ok(findings)
+}

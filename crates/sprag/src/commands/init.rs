@@ -1,0 +1,110 @@
+//! `sprag init`: write a task to begin with.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+use sprag_engine::record::Budget;
+use sprag_train::data::Manifest;
+
+use super::{parse_seconds, print_json, println_or_stop, quoted};
+use crate::context::Context;
+use crate::exit_code::ExitCode;
+use crate::template::{self, Gpt};
+
+/// Seconds of training a trial, unless said otherwise: on two cores a small model learns enough in it for
+/// changes to show above the noise.
+pub const DEFAULT_BUDGET_SECONDS: f64 = 20.0;
+
+/// Tokens of training a trial of `gpt-tokens`.
+const DEFAULT_BUDGET_TOKENS: u64 = 10_000_000;
+
+/// Write a task to begin with, as a git repository of its own
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    template: Template,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Template {
+    /// A small GPT on real text, a budget of seconds
+    ///
+    /// Writes Cargo.toml, src/main.rs (fixed), src/train.rs (the file to improve), program.md and task.toml,
+    /// and commits them. Nothing is downloaded: the library is the clone that this program was built from.
+    #[command(
+        after_help = "Example: sprag init gpt my-gpt --budget 60s\n         sprag data prepare --out data"
+    )]
+    Gpt(GptArgs),
+    /// The same, with a budget of tokens: speed does not count, learning per token does
+    #[command(after_help = "Example: sprag init gpt-tokens my-gpt --budget 10000000")]
+    GptTokens(TokenArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct GptArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// Seconds of training a trial
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = parse_seconds)]
+    budget: f64,
+}
+
+#[derive(Debug, clap::Args)]
+struct TokenArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// Tokens of training a trial
+    #[arg(long, value_name = "TOKENS", default_value_t = DEFAULT_BUDGET_TOKENS, value_parser = clap::value_parser!(u64).range(1..))]
+    budget: u64,
+}
+
+#[derive(Debug, clap::Args)]
+struct PlaceArgs {
+    /// Folder to write, new or empty
+    dir: PathBuf,
+    /// Folder of prepared data, relative to the task's folder
+    #[arg(long, value_name = "DIR", default_value = "../data")]
+    data: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Writes it.
+pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
+    let (place, budget) = match args.template {
+        Template::Gpt(args) => (args.place, Budget::Seconds(args.budget)),
+        Template::GptTokens(args) => (args.place, Budget::Tokens(args.budget)),
+    };
+    let dir = std::path::absolute(&place.dir)?;
+    let gpt = Gpt { dir: dir.clone(), data: place.data, budget };
+    template::write(&gpt, context)?;
+    let data = dir.join(&gpt.data);
+    let prepared = Manifest::read(&data).is_ok();
+    if place.json {
+        print_json(&json!({ "dir": dir, "data": data, "data_prepared": prepared, "budget": budget }))?;
+        return Ok(ExitCode::Success);
+    }
+    println_or_stop(&format!("wrote the task to {}", dir.display()))?;
+    let program = context.program_word();
+    if !prepared {
+        let data = tidy(&data);
+        println_or_stop(&format!("next: {program} data prepare --out {}", quoted(&data.to_string_lossy())))?;
+    }
+    println_or_stop(&format!("next: {program} run --task {}", quoted(&place.dir.to_string_lossy())))?;
+    Ok(ExitCode::Success)
+}
+
+/// A path without `x/..` in it, for people.
+fn tidy(path: &std::path::Path) -> PathBuf {
+    let mut tidy = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::ParentDir if tidy.file_name().is_some() => {
+                tidy.pop();
+            }
+            part => tidy.push(part),
+        }
+    }
+    tidy
+}

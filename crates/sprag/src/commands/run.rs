@@ -1,0 +1,209 @@
+//! `sprag run`: start or resume a run.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use sprag_engine::event::{Event, Observer};
+use sprag_engine::proposer::ProposerSpec;
+use sprag_engine::runner::{self, Layout};
+use sprag_engine::state::State;
+use sprag_engine::task::Task;
+
+use super::{Recorded, TaskArgs, parse_seconds, println_or_stop};
+use crate::context::Context;
+use crate::exit_code::ExitCode;
+use crate::numbers;
+use crate::report::model::{Mark, Page};
+use crate::ui::console::{Console, Limits};
+use crate::ui::{Tone, tame, toned, words};
+
+/// Start a run, or resume the one that was stopped
+///
+/// The baseline is measured first, several times, to learn the noise. Then each proposal is built, tried on
+/// a few steps, run on the full budget and scored by the evaluator; what looks better is confirmed with
+/// pairs against the incumbent, and what is better advances the branch `sprag/<run>`. Your checkout is not
+/// touched. Ctrl-C once stops after recording, twice kills; the same command resumes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: sprag run --for 30m
+         sprag run --new --proposer 'command:my-agent --once' --trials 20")]
+pub struct Args {
+    #[command(flatten)]
+    task: TaskArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
+    /// Begin a new run, even if there is an unfinished one
+    #[arg(long)]
+    new: bool,
+    /// Who proposes: search, patches:DIR or command:CMD; several take turns
+    #[arg(long, value_name = "PROPOSER", default_value = "search")]
+    proposer: Vec<ProposerSpec>,
+    #[command(flatten)]
+    safety: SafetyArgs,
+    /// Print every event as one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// When a run ends, and what its chance depends on.
+#[derive(Clone, Debug, clap::Args)]
+pub struct LimitArgs {
+    /// Most trials in the whole run, the baseline not counted
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub trials: Option<u32>,
+    /// Begin no trial that would end later than this from now: 90s, 10m, 1.5h
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_seconds)]
+    pub seconds: Option<f64>,
+    /// Seed of a new run: all its seeds are derived from it
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// Whether code may run unconfined.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SafetyArgs {
+    /// Go on where the sandbox lacks a part here; the ledger and every report will say so
+    #[arg(long)]
+    pub allow_unsandboxed: bool,
+}
+
+/// Runs, then prints a summary and writes the report.
+pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
+    let task = context.task(&args.task.task)?;
+    let plan = Plan {
+        run: args.task.run,
+        new_run: args.new,
+        proposers: args.proposer,
+        limits: args.limits,
+        safety: args.safety,
+        json: args.json,
+        report: None,
+    };
+    carry_out(task, plan, context)
+}
+
+/// A run as asked for.
+pub struct Plan {
+    /// Its name.
+    pub run: Option<String>,
+    /// Begin a new one.
+    pub new_run: bool,
+    /// Who proposes.
+    pub proposers: Vec<ProposerSpec>,
+    /// When it ends.
+    pub limits: LimitArgs,
+    /// How it is confined.
+    pub safety: SafetyArgs,
+    /// JSON instead of words.
+    pub json: bool,
+    /// A second place for the report.
+    pub report: Option<PathBuf>,
+}
+
+/// Carries a run on to its end or a stop.
+pub fn carry_out(task: Task, plan: Plan, context: &Context) -> anyhow::Result<ExitCode> {
+    let dir = task.dir.clone();
+    let before = if plan.new_run { State::default() } else { recorded_before(&task, plan.run.as_deref()) };
+    let mut setup = context.setup(task, plan.run.clone())?;
+    setup.new_run = plan.new_run;
+    setup.proposers = plan.proposers;
+    setup.seed = plan.limits.seed;
+    setup.max_trials = plan.limits.trials;
+    setup.max_seconds = plan.limits.seconds;
+    let interrupt = context.confine(&mut setup, plan.safety.allow_unsandboxed)?;
+    let limits = Limits { seconds: plan.limits.seconds, trials: plan.limits.trials };
+    let state = if plan.json {
+        runner::run(setup, &mut JsonLines)?
+    } else {
+        let mut console = Console::new(context.terminal, limits, before);
+        let state = runner::run(setup, &mut console);
+        console.finish();
+        state?
+    };
+    let name = state.run.as_ref().map(|run| run.run.clone());
+    let args = TaskArgs { task: dir, run: name };
+    let reports = write_reports(&args, plan.report, context);
+    if !plan.json {
+        let recorded = Recorded::load(context, &args)?;
+        summary(&recorded.page, context)?;
+        if let Some(path) = reports.last() {
+            println_or_stop(&format!("report    {}", path.display()))?;
+        }
+    }
+    if interrupt.happened() {
+        if !plan.json {
+            eprintln!("stopped; the same command resumes");
+        }
+        return Ok(ExitCode::Interrupted);
+    }
+    Ok(if state.baseline().is_none() { ExitCode::Invalid } else { ExitCode::Success })
+}
+
+fn recorded_before(task: &Task, run: Option<&str>) -> State {
+    runner::load(&task.dir, run).map(|(state, _)| state).unwrap_or_default()
+}
+
+/// A report that cannot be written is a warning: the run is recorded.
+fn write_reports(args: &TaskArgs, also: Option<PathBuf>, context: &Context) -> Vec<PathBuf> {
+    let mut written = Vec::new();
+    let Ok(recorded) = Recorded::load_whole(context, args) else { return written };
+    let own = Layout::of(&recorded.task.dir).run(&recorded.page.run).join("report.html");
+    for path in std::iter::once(own).chain(also) {
+        match super::report::write(&recorded.page, &path) {
+            Ok(()) => written.push(path),
+            Err(error) => {
+                eprintln!("warning: {error:#}\nhint: write it elsewhere with `sprag report --out FILE`")
+            }
+        }
+    }
+    written
+}
+
+/// The run in a few lines: champion, wins, invalid trials by reason, where the time went.
+pub fn summary(page: &Page, context: &Context) -> anyhow::Result<()> {
+    println_or_stop("")?;
+    let Some(headline) = &page.headline else {
+        let why = page
+            .trials
+            .first()
+            .and_then(|trial| trial.reason.clone())
+            .unwrap_or_else(|| "it is not measured yet".to_owned());
+        return println_or_stop(&format!("baseline  has no noise floor: {}", tame(&why)));
+    };
+    for line in words::headline(headline, page) {
+        println_or_stop(&line)?;
+    }
+    println_or_stop(&format!("trials    {}", words::counts(&page.counts)))?;
+    for trial in page.trials.iter().filter(|trial| trial.mark == Mark::Win) {
+        if let Some(effect) = &trial.effect {
+            let word = toned("win", Tone::Good, context.terminal.colour_out);
+            let effect = words::effect(effect, page.decimals);
+            println_or_stop(&format!("{word}       trial {:<3} {effect}  {}", trial.id, tame(&trial.title)))?;
+        }
+    }
+    if page.counts.invalid_total() > 0 {
+        println_or_stop(&format!("invalid   {}", words::reasons(&page.counts)))?;
+    }
+    let time = &page.time;
+    println_or_stop(&format!(
+        "time      {}: training {}, evaluation {}, builds {}, smoke tests {}, start-up {}, sprag itself {}",
+        numbers::duration(time.total_seconds),
+        numbers::duration(time.train_seconds),
+        numbers::duration(time.evaluation_seconds),
+        numbers::duration(time.build_seconds),
+        numbers::duration(time.smoke_seconds),
+        numbers::duration(time.other_run_seconds),
+        numbers::duration(time.engine_seconds)
+    ))
+}
+
+/// Every event on a line of its own.
+struct JsonLines;
+
+impl Observer for JsonLines {
+    fn observe(&mut self, event: &Event) {
+        // A view may fail: the loop goes on.
+        if let Ok(line) = serde_json::to_string(event) {
+            let _ = writeln!(std::io::stdout().lock(), "{line}");
+        }
+    }
+}

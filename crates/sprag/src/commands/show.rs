@@ -1,0 +1,132 @@
+//! `sprag show N`: all about one trial.
+
+use sprag_engine::record::TrialId;
+
+use super::{Recorded, TaskArgs, print_json, println_or_stop};
+use crate::context::Context;
+use crate::error::Failure;
+use crate::exit_code::ExitCode;
+use crate::numbers;
+use crate::report::model::{Page, TrialView};
+use crate::ui::{tame, words};
+
+/// Show all about one trial: decision, hypothesis, measurements with seeds, facts
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: sprag show 12")]
+pub struct Args {
+    /// Number of the trial; 0 is the baseline
+    #[arg(value_name = "N")]
+    trial: TrialId,
+    #[command(flatten)]
+    task: TaskArgs,
+    /// Print JSON, diff and curves included
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints it.
+pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
+    let recorded = if args.json {
+        Recorded::load_whole(context, &args.task)?
+    } else {
+        Recorded::load(context, &args.task)?
+    };
+    let page = &recorded.page;
+    let Some(trial) = page.trials.get(args.trial as usize) else {
+        return Err(no_trial(args.trial, page).into());
+    };
+    if args.json {
+        print_json(trial)?;
+        return Ok(ExitCode::Success);
+    }
+    println_or_stop(&words::trial_line(trial, page, context.terminal.colour_out))?;
+    for (name, value) in rows(trial) {
+        println_or_stop(&format!("  {name:<12} {}", tame(&value)))?;
+    }
+    measurements(trial, page)?;
+    facts(trial)?;
+    if let Some(error) = &trial.build_error {
+        println_or_stop("\n  build error")?;
+        for line in error.lines() {
+            println_or_stop(&format!("    {}", tame(line)))?;
+        }
+    }
+    Ok(ExitCode::Success)
+}
+
+/// There is no such trial.
+pub fn no_trial(trial: TrialId, page: &Page) -> Failure {
+    let last = page.trials.len().saturating_sub(1);
+    Failure::new(format!("run {} has no trial {trial}; its trials are 0 to {last}", page.run))
+        .hint("`sprag log` lists them")
+}
+
+fn rows(trial: &TrialView) -> Vec<(&'static str, String)> {
+    let mut rows = vec![("proposer", trial.proposer.clone())];
+    let mut row = |name, value: Option<String>| {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            rows.push((name, value));
+        }
+    };
+    row("decision", trial.reason.clone());
+    row("hypothesis", trial.hypothesis.clone());
+    row("family", trial.family.clone());
+    row("against", trial.parent_trial.map(|parent| format!("trial {parent}")));
+    row(
+        "changes",
+        (!trial.paths.is_empty()).then(|| {
+            format!(
+                "{} (+{} -{} lines); `sprag diff {}`",
+                trial.paths.join(", "),
+                trial.insertions,
+                trial.deletions,
+                trial.id
+            )
+        }),
+    );
+    row("commit", trial.commit.clone());
+    row(
+        "build",
+        (trial.builds > 0)
+            .then(|| format!("{} in {} attempt(s)", numbers::duration(trial.build_seconds), trial.builds)),
+    );
+    row("runs", (!trial.measurements.is_empty()).then(|| numbers::duration(trial.run_seconds)));
+    row("started", Some(trial.started_at.clone()));
+    row("decided", trial.decided_at.clone());
+    rows
+}
+
+fn measurements(trial: &TrialView, page: &Page) -> anyhow::Result<()> {
+    for measurement in &trial.measurements {
+        let measure = &measurement.measure;
+        let code =
+            if measure.arm == trial.id { "this trial".to_owned() } else { format!("trial {}", measure.arm) };
+        let value = match measurement.value {
+            Some(value) => format!("{} {}", page.metric, numbers::plain(value, page.decimals + 1)),
+            None => measurement.outcome.clone(),
+        };
+        let own = if measurement.self_reported { " (said by the candidate)" } else { "" };
+        let purpose = format!("{:?}", measure.purpose).to_lowercase();
+        println_or_stop(&format!(
+            "  run {:>4}     {purpose:<9} {code:<11} seed {:<17} {:>12}  {value}{own}",
+            measure.measure,
+            measure.seed,
+            numbers::duration(measurement.seconds)
+        ))?;
+        if let Some(line) = measurement.detail.as_deref().and_then(|detail| detail.lines().next()) {
+            println_or_stop(&format!("               {}", tame(line)))?;
+        }
+    }
+    Ok(())
+}
+
+fn facts(trial: &TrialView) -> anyhow::Result<()> {
+    for fact in &trial.facts {
+        let candidate = fact.candidate.map_or("-".to_owned(), |value| numbers::quantity(&fact.name, value));
+        let beside = fact.incumbent.map_or(String::new(), |value| {
+            format!("   (incumbent {})", numbers::quantity(&fact.name, value))
+        });
+        println_or_stop(&format!("  {:<32} {candidate}{beside}", tame(&numbers::fact_name(&fact.name))))?;
+    }
+    Ok(())
+}

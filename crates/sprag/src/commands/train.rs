@@ -1,0 +1,68 @@
+//! `sprag train eval`: the evaluator of a training candidate; started by the engine beside the candidate.
+
+use std::io::{Write, stdin};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use sprag_train::eval::{self, EvalEvent, Options};
+use sprag_train::protocol::Budget;
+
+use crate::exit_code::ExitCode;
+
+/// The training side's own programs
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: TrainCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum TrainCommand {
+    /// Judge a candidate over the Unix socket that is the standard input; print JSON lines
+    Eval(EvalArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct EvalArgs {
+    /// Folder of prepared data
+    #[arg(long)]
+    data: PathBuf,
+    /// Seed of all randomness
+    #[arg(long)]
+    seed: u64,
+    /// What training may spend: `20s` or `10000000tokens`
+    #[arg(long)]
+    budget: Budget,
+    /// `run`, or `smoke` for a few steps without a score
+    #[arg(long, default_value = "run", value_parser = ["run", "smoke"])]
+    phase: String,
+    /// Validation tokens to score
+    #[arg(long)]
+    val_tokens: Option<u64>,
+    /// Longest window asked for, in tokens
+    #[arg(long, default_value_t = eval::DEFAULT_MAX_SEQ_LEN)]
+    max_seq_len: u32,
+}
+
+/// Speaks with the candidate to the end.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let TrainCommand::Eval(args) = args.command;
+    let channel =
+        stdin().as_fd().try_clone_to_owned().context("cannot take the channel from standard input")?;
+    let mut options = Options::new(args.data, args.seed, args.budget);
+    options.smoke = args.phase == "smoke";
+    options.val_tokens = args.val_tokens;
+    options.max_seq_len = args.max_seq_len;
+    let mut print = |event: EvalEvent| say(&event.to_json_line());
+    let outcome = eval::evaluate(UnixStream::from(channel), &options, &mut print)?;
+    say(&outcome.to_json_line());
+    Ok(ExitCode::Success)
+}
+
+/// One line to the engine. When it does not listen any more there is nobody to tell.
+fn say(line: &str) {
+    let mut stream = std::io::stdout().lock();
+    let _ = writeln!(stream, "{line}").and_then(|()| stream.flush());
+}

@@ -1,0 +1,286 @@
+//! The task that `init gpt` and `quickstart` write: the template of this repository, made to stand alone.
+//!
+//! Its sources are part of this program; the library they link is taken from the clone that the program was
+//! built from, and its dependencies from cargo's registry folder, so nothing is downloaded.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use sprag_engine::record::Budget;
+use sprag_measure::process;
+
+use crate::context::Context;
+use crate::environment::Environment;
+use crate::error::Failure;
+
+const MANIFEST: &str = include_str!("../../../templates/gpt/Cargo.toml");
+const MAIN: &str = include_str!("../../../templates/gpt/src/main.rs");
+const TRAIN: &str = include_str!("../../../templates/gpt/src/train.rs");
+const PROGRAM: &str = include_str!("template/program.md");
+
+/// Where the template's own manifest finds the library.
+const LIBRARY: &str = "../../crates/sprag-train";
+
+/// What is written where.
+#[derive(Clone, Debug)]
+pub struct Gpt {
+    /// The task's folder.
+    pub dir: PathBuf,
+    /// The prepared data, absolute or relative to the task's folder.
+    pub data: String,
+    /// What a trial may spend.
+    pub budget: Budget,
+}
+
+/// The clone that this program was built from.
+pub fn workspace() -> anyhow::Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    root.canonicalize().ok().filter(|root| root.join("crates/sprag-train/Cargo.toml").is_file()).ok_or_else(
+        || {
+            let root = std::path::absolute(&root).unwrap_or(root);
+            let message =
+                format!("Sprag's own sources are gone from {}, where this program was built", root.display());
+            Failure::new(message)
+                .hint("clone Sprag again and build it there: candidates link its library")
+                .into()
+        },
+    )
+}
+
+/// The compiler beside that cargo.
+pub fn rustc(cargo: &Path) -> PathBuf {
+    let beside = cargo.parent().map(|folder| folder.join("rustc")).filter(|rustc| rustc.is_file());
+    beside.unwrap_or_else(|| PathBuf::from("rustc"))
+}
+
+/// Writes the task and commits it to a new git repository.
+pub fn write(gpt: &Gpt, context: &Context) -> anyhow::Result<()> {
+    let workspace = workspace()?;
+    let toolchain = Toolchain::find(&context.environment)?;
+    let dir = &gpt.dir;
+    if dir.join("task.toml").exists() || dir.join(".git").exists() {
+        let failure = Failure::new(format!("{} holds a task or a repository already", dir.display()));
+        return Err(failure.hint("choose another folder; nothing was changed").into());
+    }
+    let files = [
+        ("Cargo.toml", manifest(&workspace)),
+        ("src/main.rs", MAIN.to_owned()),
+        ("src/train.rs", TRAIN.to_owned()),
+        ("program.md", PROGRAM.to_owned()),
+        (".gitignore", "/target\n".to_owned()),
+        ("task.toml", task_toml(gpt, &workspace, &toolchain)),
+    ];
+    for (name, text) in files {
+        let path = dir.join(name);
+        let folder = path.parent().unwrap_or(dir);
+        std::fs::create_dir_all(folder)
+            .and_then(|()| std::fs::write(&path, text))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let lock = workspace.join("Cargo.lock");
+    std::fs::copy(&lock, dir.join("Cargo.lock"))
+        .with_context(|| format!("cannot copy {}", lock.display()))?;
+    toolchain.settle_lock(dir, &context.environment)?;
+    commit(dir, &context.environment)
+}
+
+fn manifest(workspace: &Path) -> String {
+    let library = quoted(&workspace.join("crates/sprag-train"));
+    let manifest = MANIFEST.replace(&format!("\"{LIBRARY}\""), &library);
+    format!(
+        "{}\n\n# A workspace of its own, wherever the folder lies.\n[workspace]\n\n\
+         [profile.release]\n# Only what the one edited file needs is compiled again.\nincremental = true\ndebug = \"line-tables-only\"\n",
+        manifest.trim_end()
+    )
+}
+
+fn task_toml(gpt: &Gpt, workspace: &Path, toolchain: &Toolchain) -> String {
+    let budget = match gpt.budget {
+        Budget::Seconds(seconds) => format!("seconds = {seconds:?}"),
+        Budget::Tokens(tokens) => format!("tokens = {tokens}"),
+    };
+    let library = workspace.join("crates/sprag-train");
+    let mut readable = vec![toolchain.sysroot.clone(), library.clone(), workspace.join("Cargo.toml")];
+    // Not the whole folder: credentials lie beside these.
+    readable.extend(["registry", "git", "config.toml", "config"].map(|name| toolchain.cargo_home.join(name)));
+    readable.retain(|path| path.exists());
+    let build_read: String = readable.iter().map(|path| format!("    {},\n", quoted(path))).collect();
+    let bin = toolchain.sysroot.join("bin");
+    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", bin.display());
+    format!(
+        r#"# The contract of this task; every key is described in docs/task.md of Sprag.
+format = 1
+name = "gpt"
+
+[files]
+mutable = ["src/train.rs"]
+fixed = ["Cargo.toml", "Cargo.lock", "src/main.rs", ".gitignore"]
+external = [
+    {library_source},
+    {library_manifest},
+]
+
+[vars]
+data = {data}
+
+[build]
+command = [{cargo}, "build", "--release", "--offline", "--locked"]
+keep = ["release/gpt"]
+
+[build.env]
+CARGO_TARGET_DIR = "{{cache}}"
+CARGO_HOME = {cargo_home}
+PATH = {path}
+
+[run]
+command = ["{{out}}/gpt"]
+
+[evaluate]
+command = ["{{sprag}}", "train", "eval", "--data", "{{data}}", "--seed", "{{seed}}", "--budget", "{{budget}}", "--phase", "{{phase}}"]
+channel = true
+
+[metric]
+name = "val_bpb"
+direction = "lower"
+
+[budget]
+{budget}
+
+[sandbox]
+build_read = [
+{build_read}]
+"#,
+        library_source = quoted(&library.join("src")),
+        library_manifest = quoted(&library.join("Cargo.toml")),
+        data = quoted(&gpt.data),
+        cargo = quoted(&bin.join("cargo")),
+        cargo_home = quoted(&toolchain.cargo_home),
+        path = quoted(&path),
+    )
+}
+
+/// A TOML string; JSON's escapes are a part of TOML's.
+fn quoted(text: impl AsRef<Path>) -> String {
+    serde_json::Value::from(text.as_ref().to_string_lossy()).to_string()
+}
+
+/// The Rust that builds candidates.
+struct Toolchain {
+    sysroot: PathBuf,
+    cargo_home: PathBuf,
+}
+
+impl Toolchain {
+    fn find(environment: &Environment) -> anyhow::Result<Toolchain> {
+        let rustc = rustc(&environment.cargo());
+        let hint = "install Rust from rustup.rs, or add cargo and rustc to PATH";
+        let output = process::output(&rustc, ["--print", "sysroot"], Path::new("/"), &environment.variables)
+            .with_context(|| Failure::new("cannot ask rustc where it lives").hint(hint))?;
+        if !output.success() {
+            return Err(Failure::new(format!("rustc does not say where it lives: {}", output.error_text()))
+                .hint(hint)
+                .into());
+        }
+        let cargo_home = environment.cargo_home();
+        let cargo_home = cargo_home
+            .ok_or_else(|| Failure::new("neither CARGO_HOME nor HOME is set").hint("set one of them"))?;
+        let cargo_home = std::path::absolute(&cargo_home).unwrap_or(cargo_home);
+        Ok(Toolchain { sysroot: PathBuf::from(output.text()), cargo_home })
+    }
+
+    /// Has cargo drop from the copied lock what the task does not need. Done now, because the lock is a
+    /// fixed file: a build that rewrote it would make every trial invalid.
+    fn settle_lock(&self, dir: &Path, environment: &Environment) -> anyhow::Result<()> {
+        let cargo = self.sysroot.join("bin/cargo");
+        let manifest = dir.join("Cargo.toml");
+        let arguments: [OsString; 6] = [
+            "metadata".into(),
+            "--offline".into(),
+            "--format-version".into(),
+            "1".into(),
+            "--manifest-path".into(),
+            manifest.into(),
+        ];
+        let variables = environment.without(&["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"]);
+        let output = process::output(&cargo, arguments, dir, &variables).context("cannot start cargo")?;
+        if output.success() {
+            return Ok(());
+        }
+        let failure = Failure::new(format!(
+            "cargo cannot resolve the task's dependencies offline: {}",
+            output.error_text()
+        ));
+        Err(failure
+            .hint("run `cargo fetch` in Sprag's own folder (it needs the network once), then try again")
+            .into())
+    }
+}
+
+/// The first commit, by nobody's configuration: no hooks, no signing, no identity of the user's.
+fn commit(dir: &Path, environment: &Environment) -> anyhow::Result<()> {
+    let mut variables: Vec<(OsString, OsString)> =
+        environment.get("PATH").map(|path| ("PATH".into(), path.into())).into_iter().collect();
+    for (name, value) in [
+        ("GIT_CONFIG_NOSYSTEM", "1"),
+        ("GIT_CONFIG_GLOBAL", "/dev/null"),
+        ("GIT_AUTHOR_NAME", "sprag"),
+        ("GIT_AUTHOR_EMAIL", "sprag@localhost"),
+        ("GIT_COMMITTER_NAME", "sprag"),
+        ("GIT_COMMITTER_EMAIL", "sprag@localhost"),
+    ] {
+        variables.push((name.into(), value.into()));
+    }
+    for arguments in [
+        &["init", "--quiet", "--initial-branch=main", "--template="][..],
+        &["add", "--all"],
+        &["commit", "--quiet", "--no-verify", "--message=Begin from Sprag's template"],
+    ] {
+        let output = process::output("git", arguments.iter().copied(), dir, &variables);
+        let output =
+            output.with_context(|| Failure::new("cannot start git").hint("install git 2.31 or newer"))?;
+        if !output.success() {
+            anyhow::bail!("git {} in {}: {}", arguments[0], dir.display(), output.error_text());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use sprag_engine::task::Task;
+
+    use super::*;
+
+    fn gpt(budget: Budget) -> Gpt {
+        Gpt { dir: "/tmp/gpt".into(), data: "../data".to_owned(), budget }
+    }
+
+    fn toolchain() -> Toolchain {
+        Toolchain { sysroot: "/opt/rust \"quoted\"".into(), cargo_home: "/home/someone/.cargo".into() }
+    }
+
+    #[test]
+    fn the_written_task_is_valid_for_both_kinds_of_budget() {
+        for budget in [Budget::Seconds(20.0), Budget::Seconds(2.5), Budget::Tokens(10_000_000)] {
+            let text = task_toml(&gpt(budget), Path::new("/src/sprag"), &toolchain());
+            let task = Task::parse(&text, Path::new("/tmp/gpt")).unwrap();
+            assert_eq!(task.budget, budget);
+            assert!(task.has_smoke());
+        }
+    }
+
+    #[test]
+    fn the_manifest_stands_alone() {
+        let manifest = manifest(Path::new("/src/sprag"));
+        assert!(manifest.contains("\"/src/sprag/crates/sprag-train\""));
+        assert!(!manifest.contains(LIBRARY) && manifest.contains("\n[workspace]\n"));
+    }
+
+    #[test]
+    fn credentials_of_cargo_stay_out_of_reach() {
+        let text = task_toml(&gpt(Budget::Seconds(1.0)), Path::new("/src/sprag"), &toolchain());
+        let task = Task::parse(&text, Path::new("/tmp/gpt")).unwrap();
+        assert!(!task.sandbox.build_read.contains(&PathBuf::from("/home/someone/.cargo")));
+    }
+}

@@ -1,0 +1,281 @@
+//! The program as people and scripts use it: a whole run on a tiny task, in a home of its own.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use sprag_measure::process::{self, End};
+use tempfile::TempDir;
+
+const TASK: &str = r#"
+format = 1
+name = "number"
+[files]
+mutable = ["number.txt"]
+[run]
+command = ["/bin/sh", "-c", "echo loss $(( $(cat number.txt) * 100 + {seed} % 10 ))"]
+[metric]
+name = "loss"
+direction = "lower"
+pattern = "^loss (.*)"
+[budget]
+seconds = 1.0
+"#;
+
+/// A task in a repository, and a home with nothing in it.
+struct Place {
+    root: TempDir,
+}
+
+struct Answer {
+    status: i32,
+    out: String,
+    err: String,
+}
+
+impl Place {
+    fn empty() -> Place {
+        let place = Place { root: tempfile::tempdir().unwrap() };
+        fs::create_dir(place.path("home")).unwrap();
+        place
+    }
+
+    /// The loss is the number in `number.txt`, with a little noise from the seed.
+    fn with_task() -> Place {
+        let place = Place::empty();
+        let task = place.path("task");
+        fs::create_dir(&task).unwrap();
+        fs::write(task.join("task.toml"), TASK).unwrap();
+        fs::write(task.join("number.txt"), "50\n").unwrap();
+        fs::write(task.join("other.txt"), "hands off\n").unwrap();
+        place.git(&["init", "--quiet", "--initial-branch=main"]);
+        place.git(&["add", "--all"]);
+        place.git(&["commit", "--quiet", "--message=begin"]);
+        let patches = place.path("patches");
+        fs::create_dir(&patches).unwrap();
+        for (name, file, from, to) in [
+            ("1-smaller", "number.txt", "50", "40"),
+            ("2-larger", "number.txt", "40", "70"),
+            ("3-elsewhere", "other.txt", "hands off", "hands on"),
+        ] {
+            let diff = format!("--- a/{file}\n+++ b/{file}\n@@ -1 +1 @@\n-{from}\n+{to}\n");
+            fs::write(patches.join(format!("{name}.diff")), diff).unwrap();
+        }
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.path().canonicalize().unwrap().join(name)
+    }
+
+    fn environment(&self) -> Vec<(OsString, OsString)> {
+        let mut variables: Vec<(OsString, OsString)> = ["PATH", "CARGO_HOME", "RUSTUP_HOME", "CARGO"]
+            .into_iter()
+            .filter_map(|name| Some((name.into(), std::env::var_os(name)?)))
+            .collect();
+        variables.push(("HOME".into(), self.path("home").into()));
+        for name in ["GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"] {
+            variables.push((name.into(), "someone@localhost".into()));
+        }
+        variables
+    }
+
+    fn git(&self, arguments: &[&str]) -> String {
+        let output = process::output("git", arguments, &self.path("task"), &self.environment()).unwrap();
+        assert!(output.success(), "git {arguments:?}: {}", output.error_text());
+        output.text()
+    }
+
+    fn sprag_in(&self, dir: &Path, arguments: &[&str]) -> Answer {
+        let output =
+            process::output(env!("CARGO_BIN_EXE_sprag"), arguments, dir, &self.environment()).unwrap();
+        let End::Exited(status) = output.end else { panic!("sprag {arguments:?} {}", output.end) };
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        Answer { status, out: text(&output.stdout), err: text(&output.stderr) }
+    }
+
+    fn sprag(&self, arguments: &[&str]) -> Answer {
+        self.sprag_in(&self.path("task"), arguments)
+    }
+
+    fn done(&self, arguments: &[&str]) -> Answer {
+        let answer = self.sprag(arguments);
+        assert_eq!(answer.status, 0, "sprag {arguments:?}\n{}\n{}", answer.out, answer.err);
+        answer
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.done(arguments).out).unwrap()
+    }
+
+    fn run(&self) -> Answer {
+        let patches = format!("patches:{}", self.path("patches").display());
+        self.done(&["run", "--proposer", &patches, "--trials", "3", "--allow-unsandboxed"])
+    }
+}
+
+#[test]
+fn a_run_is_told_trial_by_trial_and_ends_with_a_report() {
+    let place = Place::with_task();
+    let answer = place.run();
+    let trials: Vec<&str> = answer.out.lines().filter(|line| line.starts_with("trial ")).collect();
+    assert_eq!(trials.len(), 4, "{}", answer.out);
+    for (line, verdict) in trials.iter().zip(["BASELINE", "WIN", "LOSS", "INVALID"]) {
+        assert!(line.contains(verdict), "{line}");
+    }
+    assert!(
+        !answer.out.contains('\u{1b}') && !answer.err.contains('\u{1b}'),
+        "escapes outside of a terminal"
+    );
+    let report = answer.out.lines().find_map(|line| line.strip_prefix("report ")).unwrap().trim();
+    assert!(fs::read_to_string(report).unwrap().starts_with("<!doctype html>"));
+}
+
+#[test]
+fn every_view_agrees_on_the_run() {
+    let place = Place::with_task();
+    place.run();
+    let status = place.json(&["status", "--json"]);
+    assert_eq!(
+        (&status["headline"]["champion"], &status["counts"]["wins"]),
+        (&Value::from(1), &Value::from(1))
+    );
+    assert_eq!(status["running"], Value::from(false));
+    assert!(place.done(&["status"]).out.contains("trial 1"));
+
+    let log = place.done(&["log", "--json"]).out;
+    let marks: Vec<Value> =
+        log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["mark"].clone()).collect();
+    assert_eq!(marks, ["baseline", "win", "loss", "invalid"]);
+    assert_eq!(place.done(&["log", "--verdict", "win"]).out.lines().count(), 1);
+
+    assert!(place.done(&["show", "1"]).out.contains("WIN"));
+    assert_eq!(place.json(&["show", "1", "--json"])["id"], Value::from(1));
+    assert!(place.done(&["diff", "1"]).out.contains("+40"));
+    assert!(place.done(&["diff"]).out.contains("-50"));
+    assert!(place.done(&["diff", "3"]).out.contains("+hands on"), "a rejected trial stays reachable");
+
+    let page = place.json(&["report", "--json"]);
+    assert_eq!(page["trials"].as_array().map(Vec::len), Some(4));
+    let missing = place.sprag(&["show", "9"]);
+    assert_eq!(missing.status, 1);
+    assert!(missing.err.contains("error:") && missing.err.contains("hint:"), "{}", missing.err);
+}
+
+#[test]
+fn a_decision_can_be_taken_back_and_the_champion_merged() {
+    let place = Place::with_task();
+    place.run();
+    let merged = place.json(&["merge", "--json"]);
+    assert_eq!(merged["branch"], Value::from("main"));
+    assert_eq!(fs::read_to_string(place.path("task/number.txt")).unwrap(), "40\n");
+    assert!(place.git(&["log", "-1", "--format=%B"]).contains("Baseline: loss"));
+    let mut taken_back = Vec::new();
+    for _ in 0..3 {
+        taken_back.push(place.json(&["undo", "--json"])["trial"].clone());
+    }
+    assert_eq!(taken_back, [3, 2, 1]);
+    let status = place.json(&["status", "--json"]);
+    assert_eq!(
+        (&status["headline"]["champion"], &status["counts"]["undone"]),
+        (&Value::from(0), &Value::from(3))
+    );
+    assert_eq!(place.sprag(&["undo"]).status, 1, "there is nothing left to take back");
+}
+
+#[test]
+fn a_finished_run_goes_on_and_a_new_one_stands_beside_it() {
+    let place = Place::with_task();
+    place.run();
+    let again = place.run();
+    assert!(!again.out.contains("trial   0  BASELINE"), "the baseline was measured again:\n{}", again.out);
+    let patches = format!("patches:{}", place.path("patches").display());
+    place.done(&["run", "--new", "--proposer", &patches, "--trials", "1", "--allow-unsandboxed"]);
+    assert_eq!(place.json(&["status", "--json"])["runs"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn check_scores_the_working_tree_by_exit_status() {
+    let place = Place::with_task();
+    place.run();
+    for (number, status) in [("30", 0), ("90", 3), ("no number", 4)] {
+        fs::write(place.path("task/number.txt"), format!("{number}\n")).unwrap();
+        let answer = place.sprag(&["check", "--allow-unsandboxed", "--json"]);
+        assert_eq!(answer.status, status, "{number}: {}{}", answer.out, answer.err);
+        assert_eq!(serde_json::from_str::<Value>(&answer.out).unwrap()["changed"][0], "number.txt");
+    }
+    assert_eq!(place.git(&["status", "--porcelain"]), "M number.txt".to_owned().replace("M ", " M "));
+    assert_eq!(
+        place.json(&["status", "--json"])["counts"]["wins"],
+        Value::from(1),
+        "a check decides nothing"
+    );
+}
+
+#[test]
+fn events_are_json_lines() {
+    let place = Place::with_task();
+    let patches = format!("patches:{}", place.path("patches").display());
+    let answer =
+        place.done(&["run", "--json", "--proposer", &patches, "--trials", "1", "--allow-unsandboxed"]);
+    let events: Vec<Value> = answer.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(events.first().map(|event| event["line"]["type"].clone()), Some(Value::from("run_started")));
+    assert!(events.iter().any(|event| event["line"]["verdict"]["outcome"] == "win"));
+}
+
+#[test]
+fn doctor_finds_what_a_kill_left_and_mends_it() {
+    let place = Place::with_task();
+    place.run();
+    fs::create_dir_all(place.path("task/.sprag/worktrees/run-1-77")).unwrap();
+    let found = place.sprag(&["doctor"]);
+    assert!(found.out.contains("run-1-77 is left over"), "{}", found.out);
+    let mended = place.sprag(&["doctor", "--fix"]);
+    assert!(mended.out.contains("fixed"), "{}", mended.out);
+    assert!(!place.path("task/.sprag/worktrees/run-1-77").exists());
+    let findings: Value = serde_json::from_str(&place.sprag(&["doctor", "--json"]).out).unwrap();
+    assert!(findings["findings"].as_array().is_some_and(|findings| !findings.is_empty()));
+}
+
+#[test]
+fn errors_have_hints_and_statuses() {
+    let place = Place::empty();
+    let home = place.path("home");
+    for (arguments, status, words) in [
+        (&["status"][..], 1, "sprag init gpt"),
+        (&["run", "--for", "soon"], 2, "10m"),
+        (&["run", "--proposer", "serch"], 2, "search"),
+        (&["no-such-command"], 2, "no-such-command"),
+        (&["data", "prepare", "--source", "dir:/nowhere/at/all", "--out", "data"], 1, "/nowhere/at/all"),
+    ] {
+        let answer = place.sprag_in(&home, arguments);
+        assert_eq!(answer.status, status, "{arguments:?}: {}", answer.err);
+        assert!(answer.err.contains(words), "{arguments:?}: {}", answer.err);
+        assert!(answer.out.is_empty(), "{arguments:?} talks on standard output: {}", answer.out);
+    }
+}
+
+#[test]
+fn a_task_with_a_mistake_is_named_with_its_line() {
+    let place = Place::with_task();
+    fs::write(place.path("task/task.toml"), TASK.replace("direction = \"lower\"", "direction = \"down\""))
+        .unwrap();
+    let answer = place.sprag(&["status"]);
+    assert_eq!(answer.status, 1);
+    assert!(answer.err.contains("task.toml:11"), "{}", answer.err);
+}
+
+#[test]
+fn init_writes_a_valid_committed_task() {
+    let place = Place::empty();
+    // Cargo's registry is the real one: the task's dependencies lie there.
+    let answer = place
+        .sprag_in(&place.path("home"), &["init", "gpt-tokens", "../task", "--budget", "5000000", "--json"]);
+    assert_eq!(answer.status, 0, "{}", answer.err);
+    assert_eq!(place.git(&["status", "--porcelain"]), "");
+    let toml = fs::read_to_string(place.path("task/task.toml")).unwrap();
+    assert!(toml.contains("tokens = 5000000"), "{toml}");
+    let again = place.sprag_in(&place.path("home"), &["init", "gpt", "../task"]);
+    assert_eq!(again.status, 1, "a task was written over");
+}
