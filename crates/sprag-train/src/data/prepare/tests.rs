@@ -132,6 +132,25 @@ fn preparing_twice_gives_equal_files() {
 }
 
 #[test]
+fn a_changed_folder_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    run(packages(dir.path(), &PACKAGES), &out);
+    let path = out.join("val.bin");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[70] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let error = Prepared::open(&out).unwrap().verify().unwrap_err();
+    assert!(error.to_string().contains("val.bin") && error.to_string().contains("SHA-256"), "{error}");
+
+    fs::copy(out.join("train.bin"), &path).unwrap();
+    let error = Prepared::open(&out).unwrap().split(Split::Val).unwrap_err();
+    assert!(error.to_string().contains("manifest says"), "{error}");
+    fs::write(out.join("manifest.json"), "{\"format\": 2}").unwrap();
+    assert!(Prepared::open(&out).unwrap_err().to_string().contains("format is 2"));
+}
+
+#[test]
 fn missing_packages_name_cargo_fetch() {
     let dir = tempfile::tempdir().unwrap();
     let source = packages(dir.path(), &PACKAGES);
