@@ -12,7 +12,6 @@ pub struct Environment {
 
 impl Environment {
     /// Reads them.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     pub fn read() -> Environment {
         Environment { variables: std::env::vars_os().collect() }
     }

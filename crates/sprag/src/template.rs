@@ -86,7 +86,7 @@ pub fn write(gpt: &Gpt, context: &Context) -> anyhow::Result<()> {
 }
 
 fn manifest(workspace: &Path) -> String {
-    let library = quoted(&workspace.join("crates/sprag-train"));
+    let library = quoted(workspace.join("crates/sprag-train"));
     let manifest = MANIFEST.replace(&format!("\"{LIBRARY}\""), &library);
     format!(
         "{}\n\n# A workspace of its own, wherever the folder lies.\n[workspace]\n\n\
@@ -151,10 +151,10 @@ direction = "lower"
 build_read = [
 {build_read}]
 "#,
-        library_source = quoted(&library.join("src")),
-        library_manifest = quoted(&library.join("Cargo.toml")),
+        library_source = quoted(library.join("src")),
+        library_manifest = quoted(library.join("Cargo.toml")),
         data = quoted(&gpt.data),
-        cargo = quoted(&bin.join("cargo")),
+        cargo = quoted(bin.join("cargo")),
         cargo_home = quoted(&toolchain.cargo_home),
         path = quoted(&path),
     )

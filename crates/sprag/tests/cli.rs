@@ -263,7 +263,7 @@ fn a_task_with_a_mistake_is_named_with_its_line() {
         .unwrap();
     let answer = place.sprag(&["status"]);
     assert_eq!(answer.status, 1);
-    assert!(answer.err.contains("task.toml:11"), "{}", answer.err);
+    assert!(answer.err.contains("task.toml:10"), "{}", answer.err);
 }
 
 #[test]

@@ -38,7 +38,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     let commit = numbers::short_commit(&merged.commit);
     println_or_stop(&format!("merged trial {} into {} as {commit}:", merged.trial, tame(&merged.branch)))?;
     for line in merged.message.lines() {
-        println_or_stop(&format!("  {}", tame(line)).trim_end().to_owned())?;
+        println_or_stop(format!("  {}", tame(line)).trim_end())?;
     }
     Ok(ExitCode::Success)
 }

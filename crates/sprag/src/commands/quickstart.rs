@@ -21,7 +21,7 @@ use crate::template::{self, Gpt};
 /// Time for the loop after preparation, unless said otherwise.
 const DEFAULT_SECONDS: f64 = 600.0;
 
-/// Train small GPTs on real text, try changes to them, keep what is really better, write a report
+/// Go from nothing to a report: train small GPTs on real text, keep what is better
 ///
 /// Makes a folder with a task and data (from the packages that this program is built from: nothing is
 /// downloaded), measures the noise of this machine, runs the loop with the built-in proposer, and ends with

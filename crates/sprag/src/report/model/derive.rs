@@ -1,0 +1,326 @@
+//! From state to page: levels, intervals, shares of time, means of facts.
+
+use std::collections::BTreeMap;
+
+use sprag_engine::record::{Direction, Outcome, Policy, Purpose, Score, TrialId, Verdict};
+use sprag_engine::state::{Run, State, Trial};
+use sprag_engine::{gate, session};
+use sprag_measure::clock;
+use sprag_measure::stats::{self, Interval};
+
+use super::{
+    Counts, Curve, DETECTABLE_POWER, EffectView, Estimate, Extras, FORMAT, FactView, Headline, Mark,
+    MeasurementView, Noise, Page, Repeat, TimeSplit, TrialView,
+};
+use crate::numbers;
+
+/// Derives the page; `None` before the run has a frame.
+pub fn page(state: &State, extras: Extras) -> Option<Page> {
+    let run = state.run.clone()?;
+    let levels = Levels::of(state);
+    let mut diffs = extras.diffs;
+    let trials: Vec<TrialView> =
+        state.trials.iter().map(|trial| trial_view(state, trial, &levels, diffs.remove(&trial.id))).collect();
+    let noise = noise(state);
+    let sigma = noise.as_ref().and_then(|noise| noise.score.sd);
+    Some(Page {
+        format: FORMAT,
+        decimals: numbers::decimals(sigma),
+        headline: headline(state, &run.policy),
+        noise,
+        counts: counts(state),
+        time: time_split(state),
+        trials,
+        task: run.task,
+        run: run.run,
+        metric: run.metric,
+        direction: run.direction,
+        budget: run.budget,
+        policy: run.policy,
+        seed: run.seed,
+        proposers: run.proposers,
+        sprag_version: run.sprag_version,
+        made_by: extras.sprag_version,
+        generated_at: extras.generated_at,
+        started_at: state.started_at.clone().unwrap_or_default(),
+        updated_at: state.updated_at.clone().unwrap_or_default(),
+        finished: state.finished.clone(),
+        resumed: state.resumed,
+        repaired: state.repaired,
+        base: run.base,
+        task_sha256: run.task_sha256,
+        fixed_sha256: run.fixed_sha256,
+        machine: run.machine,
+        sandbox: run.sandbox,
+        sandbox_missing: run.sandbox_missing,
+        data: extras.data,
+        reproduce: extras.reproduce,
+    })
+}
+
+/// Where each code stands on the metric's axis: the baseline's mean, then each win's gain added up.
+struct Levels {
+    of: BTreeMap<TrialId, f64>,
+    sign: f64,
+}
+
+impl Levels {
+    fn of(state: &State) -> Levels {
+        // A gain moves the level down when lower is better.
+        let sign = if state.direction() == Direction::Lower { -1.0 } else { 1.0 };
+        let mut levels = Levels { of: BTreeMap::new(), sign };
+        for trial in &state.trials {
+            let level = match &trial.verdict {
+                Some(Verdict::Baseline { mean, .. }) => Some(*mean),
+                Some(Verdict::Win(effect)) => levels.moved(trial.parent_trial, effect.gain),
+                _ => None,
+            };
+            if let Some(level) = level {
+                levels.of.insert(trial.id, level);
+            }
+        }
+        levels
+    }
+
+    fn get(&self, trial: Option<TrialId>) -> Option<f64> {
+        self.of.get(&trial?).copied()
+    }
+
+    fn moved(&self, parent: Option<TrialId>, gain: f64) -> Option<f64> {
+        Some(self.get(parent)? + self.sign * gain)
+    }
+}
+
+fn trial_view(state: &State, trial: &Trial, levels: &Levels, diff: Option<String>) -> TrialView {
+    let proposed = trial.proposed.as_ref();
+    let effect = trial.effect();
+    let (level, level_interval) = match (&trial.verdict, effect) {
+        (Some(Verdict::Baseline { mean, sd, n }), _) => {
+            let n = f64::from(*n);
+            let interval =
+                stats::interval(*mean, sd / n.sqrt(), n - 1.0, 1.0 - 2.0 * alpha(state), n as usize);
+            (Some(*mean), interval.map(|interval| [interval.low, interval.high]))
+        }
+        (_, Some(effect)) => {
+            let ends = [effect.low, effect.high].map(|gain| levels.moved(trial.parent_trial, gain));
+            let interval = match ends {
+                [Some(one), Some(other)] => Some([one.min(other), one.max(other)]),
+                _ => None,
+            };
+            (levels.moved(trial.parent_trial, effect.gain), interval)
+        }
+        _ => (None, None),
+    };
+    TrialView {
+        id: trial.id,
+        mark: Mark::of(trial),
+        title: if trial.id == 0 { "the code as it was".to_owned() } else { trial.title().to_owned() },
+        hypothesis: proposed.and_then(|proposed| proposed.hypothesis.clone()),
+        family: proposed.and_then(|proposed| proposed.family.clone()),
+        proposer: trial.proposer.clone(),
+        reason: trial.reason.clone(),
+        invalid: match &trial.verdict {
+            Some(Verdict::Invalid(invalid)) => Some((invalid.reason.to_string(), invalid.detail.clone())),
+            _ => None,
+        },
+        commit: proposed.map(|proposed| proposed.commit.clone()),
+        parent_trial: trial.parent_trial,
+        paths: proposed.map(|proposed| proposed.paths.clone()).unwrap_or_default(),
+        insertions: proposed.map_or(0, |proposed| proposed.insertions),
+        deletions: proposed.map_or(0, |proposed| proposed.deletions),
+        effect: effect.map(|effect| EffectView {
+            gain: effect.gain,
+            low: effect.low,
+            high: effect.high,
+            pairs: effect.pairs,
+            sigma: effect.sigma,
+            sigmas: (effect.sigma > 0.0).then(|| effect.gain / effect.sigma),
+        }),
+        level,
+        level_interval,
+        incumbent_level: levels.get(trial.parent_trial),
+        build_seconds: trial.builds.iter().map(|build| build.seconds).sum(),
+        builds: trial.builds.len(),
+        build_error: trial.builds.last().and_then(|build| build.error.clone()),
+        run_seconds: trial.runs.iter().map(|run| run.seconds).sum(),
+        measurements: trial.runs.iter().map(measurement_view).collect(),
+        curves: curves(state, trial),
+        facts: facts(trial),
+        diff,
+        started_at: trial.started_at.clone(),
+        decided_at: trial.decided_at.clone(),
+    }
+}
+
+fn measurement_view(run: &Run) -> MeasurementView {
+    let (outcome, detail, score): (String, Option<String>, Option<&Score>) = match &run.outcome {
+        None => ("not finished".to_owned(), None, None),
+        Some(Outcome::Passed) => ("passed".to_owned(), None, None),
+        Some(Outcome::Interrupted) => ("interrupted".to_owned(), None, None),
+        Some(Outcome::Invalid(invalid)) => {
+            (format!("invalid: {}", invalid.reason), Some(invalid.detail.clone()), None)
+        }
+        Some(Outcome::Scored(score)) => ("scored".to_owned(), None, Some(score)),
+    };
+    MeasurementView {
+        measure: run.measure.clone(),
+        outcome,
+        detail,
+        value: score.map(|score| score.value),
+        self_reported: score.is_some_and(|score| score.self_reported),
+        seconds: run.seconds,
+    }
+}
+
+fn scored(run: &Run) -> Option<&Score> {
+    match &run.outcome {
+        Some(Outcome::Scored(score)) => Some(score),
+        _ => None,
+    }
+}
+
+/// The candidate's curves and its incumbent's beside them; an incumbent that did not run in this trial
+/// lends the curve of its own last run.
+fn curves(state: &State, trial: &Trial) -> Vec<Curve> {
+    let curve_of = |run: &Run| {
+        let points: Vec<[f64; 2]> =
+            scored(run)?.curve.iter().copied().filter(|point| point.iter().all(|x| x.is_finite())).collect();
+        let candidate = run.measure.arm == trial.id;
+        (points.len() > 1).then_some(Curve {
+            arm: run.measure.arm,
+            candidate,
+            seed: run.measure.seed,
+            points,
+        })
+    };
+    let mut curves: Vec<Curve> = trial.runs.iter().filter_map(curve_of).collect();
+    let has_incumbent = curves.iter().any(|curve| !curve.candidate);
+    if let (false, false, Some(parent)) = (curves.is_empty(), has_incumbent, trial.parent_trial) {
+        let earlier = state.trials[..trial.id as usize].iter().flat_map(|trial| &trial.runs);
+        curves.extend(earlier.filter(|run| run.measure.arm == parent).filter_map(curve_of).next_back());
+    }
+    curves
+}
+
+fn facts(trial: &Trial) -> Vec<FactView> {
+    let mut sums: BTreeMap<&str, [(f64, u32); 2]> = BTreeMap::new();
+    for run in &trial.runs {
+        let arm = usize::from(run.measure.arm != trial.id);
+        for (name, value) in scored(run).into_iter().flat_map(|score| &score.facts) {
+            let (sum, n) = &mut sums.entry(name).or_default()[arm];
+            *sum += value;
+            *n += 1;
+        }
+    }
+    let mean = |(sum, n): (f64, u32)| (n > 0).then(|| sum / f64::from(n));
+    sums.into_iter()
+        .map(|(name, [candidate, incumbent])| FactView {
+            name: name.to_owned(),
+            candidate: mean(candidate),
+            incumbent: mean(incumbent),
+        })
+        .collect()
+}
+
+fn alpha(state: &State) -> f64 {
+    state.run.as_ref().map_or(0.05, |run| run.policy.alpha)
+}
+
+fn headline(state: &State, policy: &Policy) -> Option<Headline> {
+    let (mean, sd, n) = state.baseline()?;
+    let champion = state.trial(state.incumbent?)?;
+    let mut scores = session::unbiased_scores(state, champion.id);
+    if scores.is_empty() {
+        scores = state.scores_of(champion.id).into_iter().map(|(_, value)| value).collect();
+    }
+    let n = n as usize;
+    let baseline = Estimate { mean, sd: (n > 1).then_some(sd), n };
+    let score = if champion.id == 0 { baseline } else { Estimate::of(&scores)? };
+    Some(Headline {
+        champion: champion.id,
+        title: if champion.id == 0 { "the baseline".to_owned() } else { champion.title().to_owned() },
+        score,
+        baseline,
+        gain: (champion.id != 0).then(|| gain_over(score, baseline, state.direction(), policy)).flatten(),
+        detectable: gate::detectable(session::noise(state), policy, DETECTABLE_POWER),
+    })
+}
+
+/// Difference of two means with the baseline's noise taken for both: a champion that ran once has no spread
+/// of its own.
+fn gain_over(score: Estimate, baseline: Estimate, direction: Direction, policy: &Policy) -> Option<Interval> {
+    let inverse = 1.0 / score.n as f64 + 1.0 / baseline.n as f64;
+    let gain = gate::advantage(score.mean, baseline.mean, direction);
+    let freedom = baseline.n as f64 - 1.0;
+    stats::interval(gain, baseline.sd? * inverse.sqrt(), freedom, 1.0 - 2.0 * policy.alpha, score.n)
+}
+
+fn noise(state: &State) -> Option<Noise> {
+    let baseline = state.trials.first()?;
+    let repeats: Vec<Repeat> = baseline
+        .scores(0, Purpose::Baseline)
+        .map(|(seed, score)| Repeat {
+            seed,
+            value: score.value,
+            tokens_per_second: score.facts.get("tokens_per_second").copied(),
+        })
+        .collect();
+    let values: Vec<f64> = repeats.iter().map(|repeat| repeat.value).collect();
+    let pairs: Vec<(f64, f64)> =
+        repeats.iter().filter_map(|repeat| Some((repeat.tokens_per_second?, repeat.value))).collect();
+    Some(Noise { score: Estimate::of(&values)?, throughput_correlation: stats::correlation(&pairs), repeats })
+}
+
+fn counts(state: &State) -> Counts {
+    let mut counts = Counts::default();
+    for trial in &state.trials {
+        match Mark::of(trial) {
+            Mark::Baseline => {}
+            Mark::Win => counts.wins += 1,
+            Mark::Loss => counts.losses += 1,
+            Mark::Inconclusive => counts.inconclusive += 1,
+            Mark::Undone => counts.undone += 1,
+            Mark::Open if trial.id == 0 => {}
+            Mark::Open => counts.open += 1,
+            Mark::Invalid => {
+                if let Some(Verdict::Invalid(invalid)) = &trial.verdict {
+                    *counts.invalid.entry(invalid.reason.to_string()).or_default() += 1;
+                }
+            }
+        }
+    }
+    counts
+}
+
+fn time_split(state: &State) -> TimeSplit {
+    let mut time = TimeSplit::default();
+    for trial in &state.trials {
+        let end = trial.decided_at.as_deref().or(state.updated_at.as_deref());
+        let span = end.and_then(|end| seconds_between(&trial.started_at, end));
+        time.total_seconds += span.unwrap_or(0.0).max(0.0);
+        time.build_seconds += trial.builds.iter().map(|build| build.seconds).sum::<f64>();
+        for run in &trial.runs {
+            if run.measure.purpose == Purpose::Smoke {
+                time.smoke_seconds += run.seconds;
+                continue;
+            }
+            let fact =
+                |name: &str| scored(run).and_then(|score| score.facts.get(name)).copied().unwrap_or(0.0);
+            let (train, evaluation) = (fact("train_seconds"), fact("evaluation_seconds"));
+            time.train_seconds += train;
+            time.evaluation_seconds += evaluation;
+            time.other_run_seconds += (run.seconds - train - evaluation).max(0.0);
+        }
+    }
+    let accounted = time.build_seconds
+        + time.smoke_seconds
+        + time.train_seconds
+        + time.evaluation_seconds
+        + time.other_run_seconds;
+    time.engine_seconds = (time.total_seconds - accounted).max(0.0);
+    time
+}
+
+fn seconds_between(start: &str, end: &str) -> Option<f64> {
+    Some((clock::parse_rfc3339(end)? - clock::parse_rfc3339(start)?) as f64)
+}
