@@ -19,7 +19,7 @@ use crate::protocol::{self, Budget, FromCandidate, ProtocolError, Start, ToCandi
 use explosion::Explosion;
 
 /// What `train` returns: a model that answers windows.
-pub trait Model {
+pub trait Model: Sync {
     /// Logits of the next token after each position: `[rows, seq]` to `[rows, seq, vocab]`. Position `i` may
     /// depend on tokens `0..=i` of its own row alone, and on nothing that was asked before.
     fn logits(&self, tokens: Tensor<2, Int>) -> Tensor<3>;

@@ -40,7 +40,7 @@ const ATTENTION_WINDOW: usize = 4096;
 /// knob: log 1e2..1e5
 const ROTARY_BASE: f64 = 10_000.0;
 
-/// Queries and keys are scaled to unit root mean square, then by this: how sharp attention can get at first.
+/// Queries and keys have unit root mean square, then queries are scaled by this: how sharp attention can get.
 /// knob: log 0.5..4.0
 const QK_SCALE: f64 = 1.0;
 
@@ -175,7 +175,7 @@ impl Block {
         let key = ops::split_heads(ops::linear(x.clone(), self.key.get()), KV_HEADS); // [rows, kv, seq, dim]
         let value = ops::split_heads(ops::linear(x, self.value.get()), KV_HEADS); // [rows, kv, seq, dim]
         let query = ops::rms_norm(ops::rotary(query, rotary)) * QK_SCALE; // [rows, heads, seq, dim]
-        let key = ops::rms_norm(ops::rotary(key, rotary)) * QK_SCALE; // [rows, kv, seq, dim]
+        let key = ops::rms_norm(ops::rotary(key, rotary)); // [rows, kv, seq, dim]
         let mixed = ops::attention(query, key, value, Some(ATTENTION_WINDOW)); // [rows, heads, seq, dim]
         ops::linear(ops::join_heads(mixed), self.output.get()) // [rows, seq, width]
     }
@@ -260,7 +260,8 @@ impl Model for Gpt {
 /// Trains until the budget is spent, and returns the model that will be scored.
 pub fn train(run: &mut Run) -> Result<Gpt, Stop> {
     let mut model = Gpt::new(run);
-    let matrices: usize = model.params().iter().map(|param| param.count()).sum::<usize>() - model.embedding.count();
+    let matrices: usize =
+        model.params().iter().map(|param| param.count()).sum::<usize>() - model.embedding.count();
     let parameters = matrices + model.embedding.count();
     run.report("parameters", parameters as f64)?;
     run.report("flops_per_token", ops::flops_per_token(matrices, DEPTH, WIDTH, SEQ_LEN))?;

@@ -41,8 +41,10 @@ mod tests {
     #[test]
     fn a_loss_that_stays_far_above_the_first_stops() {
         let mut explosion = Explosion::default();
-        let checks: Vec<bool> =
-            [8.0, 30.0, 30.0, 30.0, 30.0, 30.0].into_iter().map(|loss| explosion.check(loss).is_ok()).collect();
+        let checks: Vec<bool> = [8.0, 30.0, 30.0, 30.0, 30.0, 30.0]
+            .into_iter()
+            .map(|loss| explosion.check(loss).is_ok())
+            .collect();
         assert_eq!(checks, [true, true, true, true, true, false]);
     }
 

@@ -50,7 +50,7 @@ struct Seen {
 /// Plays the evaluator: `batches` batches of the pattern, then each window.
 fn evaluate(mut socket: UnixStream, batches: u32, windows: &[Vec<u32>]) -> Seen {
     let mut seen = Seen::default();
-    let hello = protocol::receive(&mut socket, 64).unwrap();
+    let hello: FromCandidate = protocol::receive(&mut socket, 64).unwrap();
     assert_eq!(hello, FromCandidate::Hello { version: protocol::VERSION });
     let start =
         Start { seed: 7, vocab_size: VOCAB, max_seq_len: 8, bos: 0, budget: Budget::Batches(batches.into()) };
@@ -120,7 +120,7 @@ fn targets_are_the_inputs_one_token_later() {
     let mut pairs = Vec::new();
     let train = |run: &mut Run| -> Result<Bigram, Stop> {
         while let Some(batch) = run.next_batch(2, 5)? {
-            let read = |ids: Tensor<2, Int>| ids.into_data().convert::<i32>().to_vec::<i32>().unwrap();
+            let read = |ids: Tensor<2, Int>| ids.try_into_vec_as::<i32>().unwrap();
             pairs.push((batch.progress, read(batch.inputs), read(batch.targets)));
         }
         Err(Stop::GaveUp("seen enough".to_owned()))

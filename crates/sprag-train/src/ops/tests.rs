@@ -19,7 +19,7 @@ fn random<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
 }
 
 fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.inner().into_data().to_vec().unwrap()
+    tensor.inner().try_into_vec_as().unwrap()
 }
 
 #[track_caller]
@@ -199,8 +199,9 @@ fn naive_loss(logits: &[f32], targets: &[i32], vocab: usize, cap: f64) -> f64 {
         .chunks(vocab)
         .zip(targets)
         .map(|(row, &target)| {
-            let bend =
-                |logit: f32| if cap.is_finite() { (f64::from(logit) / cap).tanh() * cap } else { logit.into() };
+            let bend = |logit: f32| {
+                if cap.is_finite() { (f64::from(logit) / cap).tanh() * cap } else { logit.into() }
+            };
             let sum: f64 = row.iter().map(|&logit| bend(logit).exp()).sum();
             sum.ln() - bend(row[target as usize])
         })

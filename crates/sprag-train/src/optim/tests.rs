@@ -7,7 +7,7 @@ fn matrix(numbers: &[f32], shape: [usize; 2], device: &Device) -> Tensor<2> {
 }
 
 fn numbers(tensor: Tensor<2>) -> Vec<f32> {
-    tensor.inner().into_data().to_vec().unwrap()
+    tensor.inner().try_into_vec_as().unwrap()
 }
 
 /// Gives `param` the gradient that it would get from `sum(param * gradient)`.
