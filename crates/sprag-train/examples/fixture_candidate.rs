@@ -46,7 +46,7 @@ fn run(behaviour: &str, argument: &str) -> Result<(), ProtocolError> {
     let ToCandidate::Start(start) = protocol::receive(&mut socket, 1 << 10)? else {
         return Err(io::Error::other("no start").into());
     };
-    let model = train(&mut socket, start, behaviour, argument)?;
+    let mut model = train(&mut socket, start, behaviour, argument)?;
     protocol::send(&mut socket, &FromCandidate::Trained)?;
     let mut requests = 0;
     while let ToCandidate::Score { seq_len, tokens, .. } = protocol::receive(&mut socket, 1 << 28)? {
@@ -176,6 +176,8 @@ struct Bigram {
     totals: Vec<f32>,
     /// Logarithms of `unigram` over `total`.
     log_unigram: Vec<f32>,
+    /// Logits after an id, once they were asked for.
+    answers: HashMap<u32, Vec<f32>>,
 }
 
 /// Weight of the single ids, in counts.
@@ -189,6 +191,7 @@ impl Bigram {
             total: 0.1 * vocab_size as f32,
             totals: vec![0.0; vocab_size],
             log_unigram: Vec::new(),
+            answers: HashMap::new(),
         }
     }
 
@@ -213,12 +216,15 @@ impl Bigram {
     }
 
     /// Logarithms of the probabilities after `id`, up to a constant.
-    fn push_logits(&self, id: u32, logits: &mut Vec<f32>) {
-        let row = logits.len();
-        logits.extend_from_slice(&self.log_unigram);
-        for (&next, &seen) in &self.pairs[id as usize] {
-            let prior = PRIOR * self.unigram[next as usize] / self.total;
-            logits[row + next as usize] = ((seen + prior) / PRIOR).ln();
-        }
+    fn push_logits(&mut self, id: u32, logits: &mut Vec<f32>) {
+        let row = self.answers.entry(id).or_insert_with(|| {
+            let mut row = self.log_unigram.clone();
+            for (&next, &seen) in &self.pairs[id as usize] {
+                let prior = PRIOR * self.unigram[next as usize] / self.total;
+                row[next as usize] = ((seen + prior) / PRIOR).ln();
+            }
+            row
+        });
+        logits.extend_from_slice(row);
     }
 }

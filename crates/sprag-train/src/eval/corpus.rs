@@ -135,3 +135,66 @@ impl Windows {
         self.bytes[id as usize]
     }
 }
+
+#[cfg(all(test, feature = "prepare"))]
+mod tests {
+    use super::*;
+    use crate::data::{PrepareOptions, Source, prepare};
+
+    /// A prepared folder of many small documents without repetitions.
+    fn prepared() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let text = dir.path().join("text");
+        for package in 0..60 {
+            let package = text.join(format!("package-{package}"));
+            std::fs::create_dir_all(&package).unwrap();
+            let mut state = package.as_os_str().len() as u64
+                + package.to_string_lossy().bytes().map(u64::from).sum::<u64>();
+            for file in 0..3 {
+                let mut words = String::new();
+                for _ in 0..200 {
+                    state =
+                        state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    words += &format!("word{} ", (state >> 33) % 5000);
+                }
+                std::fs::write(package.join(format!("file-{file}.md")), words).unwrap();
+            }
+        }
+        prepare(&PrepareOptions::new(Source::Dir(text), dir.path().join("data")), &mut |_| ()).unwrap();
+        dir
+    }
+
+    #[test]
+    fn windows_are_fixed_and_batches_follow_the_seed() {
+        let dir = prepared();
+        let open = |seed| PreparedCorpus::open(&dir.path().join("data"), Split::Val, seed).unwrap();
+        let (mut one, mut two) = (open(1), open(2));
+        assert_eq!(one.validation_windows(8, 32), two.validation_windows(8, 32));
+        assert_ne!(one.next_batch(4, 32), two.next_batch(4, 32));
+        assert_eq!(open(1).next_batch(4, 32), open(1).next_batch(4, 32));
+
+        let windows = one.validation_windows(u64::MAX, 32);
+        assert!(windows.iter().all(|window| window.len() == 33 && window[0] == one.bos()));
+        assert!(windows.len() as u64 <= one.validation.token_count() / 33, "text is asked for twice");
+        let drawn = Windows::draw(&one, 32, 8).unwrap();
+        assert_eq!(drawn.len(), 8);
+        assert_eq!(drawn.bytes(one.bos()), None);
+    }
+
+    #[test]
+    fn windows_longer_than_the_split_are_an_error() {
+        let dir = prepared();
+        let corpus = PreparedCorpus::open(&dir.path().join("data"), Split::Val, 1).unwrap();
+        assert!(matches!(
+            Windows::draw(&corpus, 1 << 20, 8),
+            Err(EvalError::TooFewWindows { windows: 0, .. })
+        ));
+    }
+
+    #[test]
+    fn a_folder_without_data_is_an_error_with_a_hint() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = PreparedCorpus::open(dir.path(), Split::Val, 1).unwrap_err();
+        assert!(error.hint().is_some_and(|hint| hint.contains("data prepare")), "{error}");
+    }
+}
