@@ -26,7 +26,7 @@ use sprag_engine::runner::{self, EngineError};
 use sprag_engine::state::State;
 use sprag_engine::task::Task;
 use sprag_measure::clock;
-use sprag_train::data::Manifest;
+use sprag_train::data::{Manifest, SourceFacts};
 
 use crate::context::{Context, VERSION};
 use crate::numbers;
@@ -125,10 +125,7 @@ pub fn manifest_facts(manifest: &Manifest) -> Vec<(String, String)> {
     let source = &manifest.source;
     let corpus = &manifest.corpus;
     let mut facts = vec![
-        own(
-            "source",
-            format!("{} ({} parts, split by {})", source.name, source.parts.len(), source.split_by),
-        ),
+        own("source", source_words(source)),
         own(
             "text",
             format!(
@@ -153,6 +150,13 @@ pub fn manifest_facts(manifest: &Manifest) -> Vec<(String, String)> {
         facts.push(own(name, format!("{tokens} tokens of {size} in {} documents", split_facts.documents)));
     }
     facts
+}
+
+fn source_words(source: &SourceFacts) -> String {
+    match source.parts.len() {
+        0 => format!("{}, split by {}", source.name, source.split_by),
+        parts => format!("{}: {parts} parts, split by {}", source.name, source.split_by),
+    }
 }
 
 fn reproduce(state: &State) -> Vec<String> {

@@ -90,7 +90,7 @@ fn manifest(workspace: &Path) -> String {
     let manifest = MANIFEST.replace(&format!("\"{LIBRARY}\""), &library);
     format!(
         "{}\n\n# A workspace of its own, wherever the folder lies.\n[workspace]\n\n\
-         [profile.release]\n# Only what the one edited file needs is compiled again.\nincremental = true\ndebug = \"line-tables-only\"\n",
+         [profile.release]\n# Only what the one edited file needs is compiled again.\nincremental = true\n",
         manifest.trim_end()
     )
 }

@@ -5,10 +5,11 @@ use std::path::Path;
 use serde_json::json;
 use sprag_engine::runner::{self, Finding, Severity};
 use sprag_engine::sandbox;
-use sprag_engine::task::FILE;
+use sprag_engine::task::{FILE, Task};
 use sprag_measure::process;
+use sprag_train::data::Manifest;
 
-use super::{print_json, println_or_stop};
+use super::{print_json, println_or_stop, quoted};
 use crate::context::Context;
 use crate::exit_code::ExitCode;
 use crate::template;
@@ -37,7 +38,10 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     findings.extend(confinement(context)?);
     let start = std::path::absolute(&args.task)?;
     match start.ancestors().find(|folder| folder.join(FILE).is_file()) {
-        Some(dir) => findings.extend(runner::doctor(dir, args.fix)),
+        Some(dir) => {
+            findings.extend(runner::doctor(dir, args.fix));
+            findings.extend(prepared(dir, context));
+        }
         None => findings.push(Finding::note(
             format!("there is no task in {} or above it", start.display()),
             "name one with `--task DIR`, or make one with `sprag init gpt DIR`",
@@ -97,6 +101,22 @@ fn tools(context: &Context) -> Vec<Finding> {
         ),
     });
     findings
+}
+
+/// The data that a task names, where it is one of ours.
+fn prepared(dir: &Path, context: &Context) -> Option<Finding> {
+    let task = Task::load(dir).ok()?;
+    let data = Path::new(task.vars.get("data")?);
+    Some(match Manifest::read(data) {
+        Ok(_) => Finding::fine(format!("data is prepared in {}", data.display())),
+        Err(error) => {
+            let out = quoted(&data.to_string_lossy());
+            Finding::problem(
+                error.to_string(),
+                format!("{} data prepare --out {out}", context.program_word()),
+            )
+        }
+    })
 }
 
 fn confinement(context: &Context) -> anyhow::Result<Vec<Finding>> {

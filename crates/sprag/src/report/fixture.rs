@@ -1,4 +1,4 @@
-//! A hand-made run of 27 trials that shows every kind of ending; the tests of all views read it.
+//! A hand-made run of 25 trials that shows every kind of ending; the tests of all views read it.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,23 @@ use sprag_measure::clock;
 
 use super::model::{Extras, Page, page};
 
-/// The state after all 27 trials.
+/// The states after each of its ledger's lines.
+pub fn states() -> Vec<State> {
+    let mut states = vec![State::default()];
+    for (at, record) in filled().records {
+        let mut state = states.last().cloned().unwrap_or_default();
+        state.apply(&at, &record);
+        states.push(state);
+    }
+    states
+}
+
+/// The state after all trials.
 pub fn state() -> State {
+    filled().state
+}
+
+fn filled() -> Builder {
     let mut ledger = Builder::new();
     ledger.baseline(&[2.4132, 2.4071, 2.4189, 2.4102, 2.4166]);
     ledger.loss("LEARNING_RATE 3e-3 -> 3e-2", -0.21, 0);
@@ -49,7 +64,7 @@ pub fn state() -> State {
     ledger.loss("EMBEDDING_RATE 0.2 -> 1.6", -0.0894, 0);
     ledger.inconclusive("CLIP 1.0 -> 0.5", -0.0009, 0);
     ledger.open("DEPTH 3 -> 2");
-    ledger.state
+    ledger
 }
 
 /// Its page.
@@ -73,6 +88,7 @@ pub fn filled_page() -> Page {
 
 struct Builder {
     state: State,
+    records: Vec<(String, Record)>,
     now_seconds: i64,
     next_measure: u32,
     noise: u64,
@@ -81,7 +97,8 @@ struct Builder {
 impl Builder {
     fn new() -> Builder {
         let state = State::default();
-        let mut builder = Builder { state, now_seconds: 1_795_255_200, next_measure: 0, noise: 7 };
+        let mut builder =
+            Builder { state, records: Vec::new(), now_seconds: 1_795_255_200, next_measure: 0, noise: 7 };
         let machine = [
             ("cpu", "AMD EPYC 9454 (2 of 96 cores)"),
             ("memory_bytes", "24.0 GiB"),
@@ -111,6 +128,7 @@ impl Builder {
     fn record(&mut self, record: Record) {
         let at = clock::rfc3339(self.now_seconds);
         self.state.apply(&at, &record);
+        self.records.push((at, record));
     }
 
     fn random(&mut self) -> f64 {

@@ -286,8 +286,7 @@ fn provenance(html: &mut String, page: &Page) {
         own("task.toml SHA-256", page.task_sha256.clone()),
         own("fixed files SHA-256", page.fixed_sha256.clone()),
     ];
-    let machine: Vec<_> =
-        page.machine.iter().map(|(name, value)| (name.replace('_', " "), value.clone())).collect();
+    let machine: Vec<_> = page.machine.iter().map(machine_fact).collect();
     let mut sandbox: Vec<_> = page.sandbox.iter().map(|part| own("enforced", part.clone())).collect();
     sandbox.extend(page.sandbox_missing.iter().map(|part| own("missing", part.clone())));
     html.push_str("<section>\n<h2>What it was measured on</h2>\n<div class=\"facts\">\n");
@@ -305,6 +304,15 @@ fn provenance(html: &mut String, page: &Page) {
     if !page.reproduce.is_empty() {
         html.push_str("<section>\n<h2>To repeat it</h2>\n<pre class=\"shell\">");
         push(html, format_args!("{}</pre>\n</section>\n", escape(&page.reproduce.join("\n"))));
+    }
+}
+
+/// A fact about the machine; sizes are told in units.
+fn machine_fact((name, value): (&String, &String)) -> (String, String) {
+    let bytes = name.strip_suffix("_bytes").zip(value.parse::<f64>().ok());
+    match bytes {
+        Some((name, bytes)) => (name.replace('_', " "), numbers::bytes(bytes)),
+        None => (name.replace('_', " "), value.clone()),
     }
 }
 
@@ -380,6 +388,15 @@ mod tests {
         ] {
             let open = html.matches(&format!("<{tag}>")).count() + html.matches(&format!("<{tag} ")).count();
             assert_eq!(open, html.matches(&format!("</{tag}>")).count(), "<{tag}>");
+        }
+    }
+
+    #[test]
+    fn a_run_can_be_shown_after_every_line_of_its_ledger() {
+        for state in fixture::states() {
+            let Some(page) = crate::report::model::page(&state, Default::default()) else { continue };
+            let html = render(&page);
+            assert!(!html.contains("NaN") && !html.contains(">inf"), "after {:?}", state.updated_at);
         }
     }
 
