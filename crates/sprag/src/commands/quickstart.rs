@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use sprag_engine::proposer::ProposerSpec;
 use sprag_engine::record::Budget;
 use sprag_engine::runner;
+use sprag_engine::state::State;
 use sprag_engine::task::{FILE, Task};
 use sprag_measure::machine::Machine;
 use sprag_train::data::{Manifest, SourceName};
@@ -57,7 +58,12 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     let dir = std::path::absolute(&args.dir)?;
     let (task_dir, data_dir) = (dir.join("task"), dir.join("data"));
     let known = task_dir.join(FILE).is_file();
-    if known && let Some(code) = finished(&args, &task_dir, context)? {
+    // A run whose baseline has no score cannot go on, whatever was mended since: a new one begins.
+    let failed = known && runner::load(&task_dir, None).is_ok_and(|(state, _)| failed(&state));
+    if known
+        && !failed
+        && let Some(code) = finished(&args, &task_dir, context)?
+    {
         return Ok(code);
     }
     plan(&args, &dir, known, context)?;
@@ -69,7 +75,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     same_budget(&args, &task)?;
     let plan = Plan {
         run: None,
-        new_run: false,
+        new_run: failed,
         proposers: vec![ProposerSpec::Search],
         limits: LimitArgs {
             trials: args.trials,
@@ -85,6 +91,10 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
         next_steps(&task_dir, context)?;
     }
     Ok(code)
+}
+
+fn failed(state: &State) -> bool {
+    state.finished.is_some() && state.baseline().is_none()
 }
 
 /// A finished quickstart is not run again unless it is told how far.

@@ -185,7 +185,7 @@ pub fn summary(page: &Page, context: &Context) -> anyhow::Result<()> {
     }
     let time = &page.time;
     println_or_stop(&format!(
-        "time      {}: training {}, evaluation {}, builds {}, smoke tests {}, start-up {}, sprag itself {}",
+        "time      {}: training {}, evaluation {}, builds {}, smoke tests {}, other running {}, sprag itself {}",
         numbers::duration(time.total_seconds),
         numbers::duration(time.train_seconds),
         numbers::duration(time.evaluation_seconds),

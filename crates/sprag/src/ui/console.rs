@@ -161,6 +161,8 @@ impl Screen {
                     "warning: a torn last line of {dropped_bytes} bytes was cut off the ledger"
                 ));
             }
+            // What follows is not that phase any more, even before the next one is announced.
+            Record::Built { .. } | Record::Measured { .. } => self.now = None,
             Record::Decided { trial, .. } => self.decided(*trial),
             Record::ProposerStopped { reason, .. } => {
                 self.talk(&format!("no more proposals: {}", tame(reason)))
