@@ -10,9 +10,25 @@ use sprag_measure::process;
 
 /// Licences that a program under Apache-2.0 OR MIT may link.
 const ALLOWED: &[&str] = &[
-    "0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0",
-    "CDLA-Permissive-2.0", "ISC", "MIT", "MIT-0", "MPL-2.0", "NCSA", "OpenSSL", "Unicode-3.0", "Unicode-DFS-2016",
-    "Unlicense", "Zlib", "bzip2-1.0.6",
+    "0BSD",
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSL-1.0",
+    "CC0-1.0",
+    "CDLA-Permissive-2.0",
+    "ISC",
+    "MIT",
+    "MIT-0",
+    "MPL-2.0",
+    "NCSA",
+    "OpenSSL",
+    "Unicode-3.0",
+    "Unicode-DFS-2016",
+    "Unlicense",
+    "Zlib",
+    "bzip2-1.0.6",
 ];
 
 /// Checks every package of the lock file that is on this machine.
@@ -23,7 +39,8 @@ pub fn run(root: &Path) -> Result<String> {
     arguments.push(root.join("Cargo.toml").into());
     let environment: Vec<_> = std::env::vars_os().collect();
     let output = process::output(cargo, arguments, root, &environment).context("start cargo metadata")?;
-    let metadata: Value = serde_json::from_slice(&output.stdout).context("read the output of cargo metadata")?;
+    let metadata: Value =
+        serde_json::from_slice(&output.stdout).context("read the output of cargo metadata")?;
     let packages = metadata["packages"].as_array().context("cargo metadata lists no packages")?;
     let mut findings = Vec::new();
     let mut versions: BTreeMap<&str, u32> = BTreeMap::new();
@@ -33,7 +50,9 @@ pub fn run(root: &Path) -> Result<String> {
         match package["source"].as_str() {
             None => continue,
             Some(source) if source.starts_with("registry+") || source.starts_with("sparse+") => {}
-            Some(source) => findings.push(format!("{name} {version} comes from {source}, not from the registry")),
+            Some(source) => {
+                findings.push(format!("{name} {version} comes from {source}, not from the registry"))
+            }
         }
         let licence = package["license"].as_str().unwrap_or_default();
         if !satisfied(licence) && package["license_file"].is_null() {
@@ -101,8 +120,13 @@ mod tests {
 
     #[test]
     fn expressions_are_read_as_spdx_means_them() {
-        for good in ["MIT", "MIT OR GPL-3.0", "MIT/Apache-2.0", "(MIT OR GPL-2.0) AND Unicode-3.0",
-            "Apache-2.0 WITH LLVM-exception OR GPL-2.0"] {
+        for good in [
+            "MIT",
+            "MIT OR GPL-3.0",
+            "MIT/Apache-2.0",
+            "(MIT OR GPL-2.0) AND Unicode-3.0",
+            "Apache-2.0 WITH LLVM-exception OR GPL-2.0",
+        ] {
             assert!(satisfied(good), "{good}");
         }
         for bad in ["", "GPL-3.0", "MIT AND GPL-3.0", "Apache-2.0 WITH Commons-Clause", "MIT OR", "AND MIT"] {

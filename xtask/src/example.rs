@@ -9,7 +9,8 @@ use serde_json::Value;
 use sprag_measure::process;
 
 /// Verdicts of the baseline and the five patches.
-const EXPECTED: &[&str] = &["baseline", "win", "invalid duplicate", "invalid outside-mutable", "invalid build", "win"];
+const EXPECTED: &[&str] =
+    &["baseline", "win", "invalid duplicate", "invalid outside-mutable", "invalid build", "win"];
 
 /// Copies the example, runs it with the program of this workspace, reads the result as JSON.
 pub fn run(root: &Path) -> Result<String> {

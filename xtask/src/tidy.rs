@@ -73,12 +73,19 @@ fn check_file(file: &Path, text: &str, findings: &mut Vec<String>) {
     let library = name.starts_with("crates/") && name.contains("/src/") && !name.starts_with("crates/sprag/");
     let code = text.split("#[cfg(test)]").next().unwrap_or(text);
     let printing = ["println!(", "eprintln!(", "print!("];
-    let may_speak = name.starts_with("crates/sprag-train/src/harness") || name.starts_with("crates/sprag-engine/src/sandbox");
-    if library && !may_speak && code.lines().any(|line| printing.iter().any(|macro_name| is_code(line, macro_name))) {
+    let may_speak = name.starts_with("crates/sprag-train/src/harness")
+        || name.starts_with("crates/sprag-engine/src/sandbox");
+    if library
+        && !may_speak
+        && code.lines().any(|line| printing.iter().any(|macro_name| is_code(line, macro_name)))
+    {
         find("only the program prints");
     }
     let unsafe_room = UNSAFE_ROOMS.iter().any(|room| name.starts_with(room));
-    if !this_file && !unsafe_room && code.lines().any(|line| is_code(line, "unsafe {") || is_code(line, "unsafe fn")) {
+    if !this_file
+        && !unsafe_room
+        && code.lines().any(|line| is_code(line, "unsafe {") || is_code(line, "unsafe fn"))
+    {
         find("unsafe code outside the rooms that ARCHITECTURE.md names");
     }
     if name == "templates/gpt/src/train.rs" && text.lines().count() > TRAIN_RS_LINES {
@@ -111,7 +118,8 @@ fn check_dependencies(root: &Path, findings: &mut Vec<String>) -> Result<()> {
 
 fn rust_files(root: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    let mut open: Vec<PathBuf> = ["crates", "templates", "xtask", "examples"].iter().map(|dir| root.join(dir)).collect();
+    let mut open: Vec<PathBuf> =
+        ["crates", "templates", "xtask", "examples"].iter().map(|dir| root.join(dir)).collect();
     while let Some(dir) = open.pop() {
         if !dir.exists() {
             continue;

@@ -99,7 +99,9 @@ mod tests {
 
     #[test]
     fn noise_on_standard_output_is_no_message() {
-        for line in ["", "loss 3.1", "{", "{}", r#"{"type":"score"}"#, r#"{"type":"score","value":null}"#, "[1]"] {
+        for line in
+            ["", "loss 3.1", "{", "{}", r#"{"type":"score"}"#, r#"{"type":"score","value":null}"#, "[1]"]
+        {
             assert_eq!(outcome(line), None, "{line}");
         }
     }

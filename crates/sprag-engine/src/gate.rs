@@ -83,7 +83,12 @@ pub enum Confirmed {
 }
 
 /// Judges confirmation pairs `(candidate, incumbent)`. `None` without pairs.
-pub fn confirm(pairs: &[(f64, f64)], noise: Noise, direction: Direction, policy: &Policy) -> Option<Confirmed> {
+pub fn confirm(
+    pairs: &[(f64, f64)],
+    noise: Noise,
+    direction: Direction,
+    policy: &Policy,
+) -> Option<Confirmed> {
     let gains: Vec<f64> =
         pairs.iter().map(|&(candidate, incumbent)| advantage(candidate, incumbent, direction)).collect();
     let gain = mean(&gains)?;
@@ -127,7 +132,8 @@ pub fn undecided(effect: Effect) -> Verdict {
 pub fn detectable(noise: Noise, policy: &Policy, power: f64) -> Option<f64> {
     let pairs = f64::from(policy.max_pairs.max(1));
     let freedom = noise.freedom + pairs - 1.0;
-    let quantiles = student_t_quantile(1.0 - policy.alpha / pairs, freedom)? + student_t_quantile(power, freedom)?;
+    let quantiles =
+        student_t_quantile(1.0 - policy.alpha / pairs, freedom)? + student_t_quantile(power, freedom)?;
     Some(quantiles * noise.sigma()? * (2.0 / pairs).sqrt())
 }
 
@@ -156,7 +162,8 @@ mod tests {
     #[test]
     fn a_worse_run_is_dropped_and_a_clearly_worse_one_is_a_loss() {
         let incumbent = [2.0, 2.01, 1.99, 2.0, 2.0];
-        let Some(Screened::Dropped(slight)) = screen(2.01, &incumbent, NOISE, Direction::Lower, &POLICY) else {
+        let Some(Screened::Dropped(slight)) = screen(2.01, &incumbent, NOISE, Direction::Lower, &POLICY)
+        else {
             panic!("a worse run was found promising")
         };
         assert!(matches!(undecided(slight), Verdict::Inconclusive(_)));
@@ -191,7 +198,11 @@ mod tests {
             panic!("one small pair cannot decide")
         };
         let half = 3.186_5 * 2f64.sqrt() * 0.01;
-        assert!((effect.high - effect.gain - half).abs() < 1e-4, "{} against {half}", effect.high - effect.gain);
+        assert!(
+            (effect.high - effect.gain - half).abs() < 1e-4,
+            "{} against {half}",
+            effect.high - effect.gain
+        );
     }
 
     #[test]
@@ -206,7 +217,10 @@ mod tests {
     fn without_noise_every_difference_is_real_and_equality_is_not_a_win() {
         let exact = Noise { squares: 0.0, freedom: 4.0 };
         assert!(matches!(confirm(&[(1.0, 2.0)], exact, Direction::Lower, &POLICY), Some(Confirmed::Win(_))));
-        assert!(matches!(confirm(&[(2.0, 2.0)], exact, Direction::Lower, &POLICY), Some(Confirmed::Inconclusive(_))));
+        assert!(matches!(
+            confirm(&[(2.0, 2.0)], exact, Direction::Lower, &POLICY),
+            Some(Confirmed::Inconclusive(_))
+        ));
         assert!(matches!(screen(2.0, &[2.0], exact, Direction::Lower, &POLICY), Some(Screened::Dropped(_))));
     }
 

@@ -69,7 +69,10 @@ pub struct LaneError {
 
 impl LaneError {
     /// An error with what was tried.
-    pub fn new(what: impl Into<String>, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> LaneError {
+    pub fn new(
+        what: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> LaneError {
         LaneError { what: what.into(), source: source.into() }
     }
 }

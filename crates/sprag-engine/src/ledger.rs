@@ -48,7 +48,9 @@ pub enum LedgerError {
         why: String,
     },
     /// The line was written by a newer program.
-    #[error("read line {line} of the ledger {path}: it has format {found}, this program knows up to {FORMAT}; use a newer sprag")]
+    #[error(
+        "read line {line} of the ledger {path}: it has format {found}, this program knows up to {FORMAT}; use a newer sprag"
+    )]
     Newer {
         /// The file.
         path: PathBuf,
@@ -90,7 +92,9 @@ pub struct Contents {
 /// The file cannot be read, a line other than the last is damaged, or its format is newer.
 pub fn read(path: &Path) -> Result<Contents, LedgerError> {
     let mut bytes = Vec::new();
-    File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(|source| io_error(path, source))?;
+    File::open(path)
+        .and_then(|mut file| file.read_to_end(&mut bytes))
+        .map_err(|source| io_error(path, source))?;
     let mut contents = Contents { chain: genesis(), ..Contents::default() };
     let mut rest = bytes.as_slice();
     while !rest.is_empty() {
@@ -113,7 +117,11 @@ pub fn read(path: &Path) -> Result<Contents, LedgerError> {
         let damaged = |why: String| LedgerError::Damaged { path: path.into(), line, why };
         let parsed: Line = serde_json::from_value(value).map_err(|error| damaged(error.to_string()))?;
         if parsed.seq != contents.lines.len() as u64 {
-            return Err(damaged(format!("it has number {} where {} is due", parsed.seq, contents.lines.len())));
+            return Err(damaged(format!(
+                "it has number {} where {} is due",
+                parsed.seq,
+                contents.lines.len()
+            )));
         }
         contents.lines.push(parsed);
         contents.chain = chain;
@@ -134,7 +142,13 @@ impl Ledger {
         if let Some(parent) = path.parent().filter(|_| fresh) {
             std::fs::create_dir_all(parent).map_err(fail)?;
         }
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(fail)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(fail)?;
         if fresh {
             sync_parent(path).map_err(fail)?;
         }
@@ -286,8 +300,11 @@ mod tests {
     fn a_full_disk_is_an_error_and_the_ledger_stays_usable() {
         let (_folder, path) = written(1);
         let (mut ledger, _) = Ledger::open(&path).unwrap();
-        let real = std::mem::replace(&mut ledger.file, OpenOptions::new().write(true).open("/dev/full").unwrap());
-        assert!(ledger.append("2026-01-01T00:00:00Z", &record(1)).unwrap_err().to_string().contains("No space"));
+        let real =
+            std::mem::replace(&mut ledger.file, OpenOptions::new().write(true).open("/dev/full").unwrap());
+        assert!(
+            ledger.append("2026-01-01T00:00:00Z", &record(1)).unwrap_err().to_string().contains("No space")
+        );
         ledger.file = real;
         ledger.append("2026-01-01T00:00:00Z", &record(1)).unwrap();
         assert_eq!(read(&path).unwrap().lines.len(), 2);

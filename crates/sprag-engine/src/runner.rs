@@ -127,11 +127,13 @@ impl EngineError {
     /// What to do next, where there is something better to say than the message itself.
     pub fn hint(&self) -> Option<String> {
         match self {
-            EngineError::Locked { .. } => {
-                Some("wait for it, or stop it with Ctrl-C; the lock ends with its holder, however it dies".into())
-            }
+            EngineError::Locked { .. } => Some(
+                "wait for it, or stop it with Ctrl-C; the lock ends with its holder, however it dies".into(),
+            ),
             EngineError::NoRun { .. } => Some("`sprag run` begins one".into()),
-            EngineError::Changed { .. } => Some("take the change back, or begin a new run with `sprag run --new`".into()),
+            EngineError::Changed { .. } => {
+                Some("take the change back, or begin a new run with `sprag run --new`".into())
+            }
             EngineError::Ledger(LedgerError::Io { .. }) | EngineError::State { .. } => {
                 Some("free space or mend permissions, then start the same command again: it resumes".into())
             }
@@ -161,7 +163,8 @@ pub fn run(setup: Setup, observer: &mut dyn Observer) -> Result<State, EngineErr
         default_memory_bytes: setup.default_memory_bytes,
         kill: setup.kill.clone(),
     };
-    let proposers = setup.proposers.iter().map(|spec| spec.open_with(&setup.task, &setup.environment)).collect();
+    let proposers =
+        setup.proposers.iter().map(|spec| spec.open_with(&setup.task, &setup.environment)).collect();
     run_with(setup, Box::new(lane), proposers, observer)
 }
 

@@ -70,7 +70,8 @@ pub fn next_step(state: &State, rules: Rules) -> Step {
     if let Some(reason) = &state.proposer_stopped {
         return Step::Finish(reason.clone());
     }
-    let rejected = state.trials.iter().rev().take_while(|trial| trial.id > 0 && trial.proposed.is_none()).count();
+    let rejected =
+        state.trials.iter().rev().take_while(|trial| trial.id > 0 && trial.proposed.is_none()).count();
     if rejected as u32 >= MAX_REJECTIONS {
         return Step::Finish(format!("the last {rejected} proposals were rejected before they ran"));
     }
@@ -152,7 +153,11 @@ fn step_of_candidate(state: &State, trial: &Trial) -> Step {
     let next_pair = match gate::confirm(&pairs, noise, direction, &policy) {
         None | Some(Confirmed::More(_)) => pairs.len() as u32,
         Some(Confirmed::Win(effect)) => {
-            let reason = format!("better in {} of {} pairs, interval above zero", better(&pairs, direction), effect.pairs);
+            let reason = format!(
+                "better in {} of {} pairs, interval above zero",
+                better(&pairs, direction),
+                effect.pairs
+            );
             return Step::Decide(trial.id, Verdict::Win(effect), reason);
         }
         Some(Confirmed::Loss(effect)) => {
@@ -173,7 +178,10 @@ fn step_of_candidate(state: &State, trial: &Trial) -> Step {
 }
 
 fn better(pairs: &[(f64, f64)], direction: Direction) -> usize {
-    pairs.iter().filter(|&&(candidate, incumbent)| gate::advantage(candidate, incumbent, direction) > 0.0).count()
+    pairs
+        .iter()
+        .filter(|&&(candidate, incumbent)| gate::advantage(candidate, incumbent, direction) > 0.0)
+        .count()
 }
 
 /// Complete confirmation pairs `(candidate, incumbent)` of a trial, matched by seed.
@@ -184,7 +192,8 @@ pub fn pairs(trial: &Trial, incumbent: TrialId) -> Vec<(f64, f64)> {
 }
 
 fn failures_of(trial: &Trial, arm: TrialId) -> Vec<String> {
-    let outcomes = trial.runs.iter().filter(|run| run.measure.arm == arm).filter_map(|run| run.outcome.as_ref());
+    let outcomes =
+        trial.runs.iter().filter(|run| run.measure.arm == arm).filter_map(|run| run.outcome.as_ref());
     let invalid = outcomes.filter_map(|outcome| match outcome {
         Outcome::Invalid(invalid) => Some(invalid.to_string()),
         _ => None,

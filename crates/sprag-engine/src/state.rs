@@ -126,7 +126,9 @@ impl Trial {
     /// The effect in its verdict, if the verdict has one.
     pub fn effect(&self) -> Option<Effect> {
         match &self.verdict {
-            Some(Verdict::Win(effect) | Verdict::Loss(effect) | Verdict::Inconclusive(effect)) => Some(*effect),
+            Some(Verdict::Win(effect) | Verdict::Loss(effect) | Verdict::Inconclusive(effect)) => {
+                Some(*effect)
+            }
             _ => None,
         }
     }

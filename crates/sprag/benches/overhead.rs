@@ -42,7 +42,8 @@ fn main() {
     // and five executions.
     let executions = f64::from(trials) + 5.0;
     let median = stats::median(&seconds).unwrap_or(f64::NAN);
-    let (low, high) = (seconds.iter().copied().fold(f64::MAX, f64::min), seconds.iter().copied().fold(0.0, f64::max));
+    let (low, high) =
+        (seconds.iter().copied().fold(f64::MAX, f64::min), seconds.iter().copied().fold(0.0, f64::max));
     println!("{trials} trials, 5 baseline repeats, {} rounds", seconds.len());
     println!("a round      {median:.2} s (least {low:.2}, most {high:.2})");
     println!("a trial      {:.3} s", median / f64::from(trials + 1));
@@ -73,6 +74,7 @@ fn sprag(folder: &Path, arguments: &[&str]) {
 
 fn call(folder: &Path, program: &std::ffi::OsStr, arguments: &[&str]) {
     let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
-    let output = process::output(program, arguments.iter().copied(), folder, &environment).expect("a started program");
+    let output =
+        process::output(program, arguments.iter().copied(), folder, &environment).expect("a started program");
     assert!(output.success(), "{}: {}", program.display(), String::from_utf8_lossy(&output.stderr));
 }

@@ -73,7 +73,10 @@ fn each_fault_ends_as_its_invalid_and_the_next_trial_runs_normally() {
         fs::write(texts.join(format!("text-{file}.txt")), words.collect::<String>()).unwrap();
     }
     let source = format!("dir:{}", texts.display());
-    sprag(&task, &["data", "prepare", "--source", &source, "--out", data.to_str().unwrap(), "--vocab", "256"]);
+    sprag(
+        &task,
+        &["data", "prepare", "--source", &source, "--out", data.to_str().unwrap(), "--vocab", "256"],
+    );
 
     let fixture = fixture();
     fs::write(task.join("task.toml"), TASK.replace("FIXTURE", fixture.to_str().unwrap())).unwrap();

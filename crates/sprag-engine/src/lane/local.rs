@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use sprag_measure::process::{self, Cancel, Command, End, Finished, Heartbeat, Limits, ProcessError, Stdin, Stream};
+use sprag_measure::process::{
+    self, Cancel, Command, End, Finished, Heartbeat, Limits, ProcessError, Stdin, Stream,
+};
 
 use super::{Arm, BuildEnd, Job, Lane, LaneError, Sign};
 use crate::evaluator::Message;
@@ -63,7 +65,8 @@ impl Lane for Local {
         watch(Sign::Phase(Phase::Build));
         self.fresh_scratch()?;
         for dir in [&arm.out, &self.cache] {
-            fs::create_dir_all(dir).map_err(|error| LaneError::new(format!("create {}", dir.display()), error))?;
+            fs::create_dir_all(dir)
+                .map_err(|error| LaneError::new(format!("create {}", dir.display()), error))?;
         }
         let values = self.values(arm);
         let command = self.command(&build.command, &build.env, &values, &arm.worktree)?;
@@ -76,7 +79,11 @@ impl Lane for Local {
             on_network: OnViolation::Refuse,
             ..self.policy()
         };
-        let limits = Limits { wall: Some(build.timeout(longest)), gentle: Duration::from_secs(2), ..Limits::default() };
+        let limits = Limits {
+            wall: Some(build.timeout(longest)),
+            gentle: Duration::from_secs(2),
+            ..Limits::default()
+        };
         let command = self.confine(command, &policy);
         let mut log = Vec::new();
         let finished = process::run(command, &limits, &self.kill, &mut |_, line| {
@@ -99,12 +106,15 @@ impl Lane for Local {
             }
         }
         for file in &build.keep {
-            let (from, to) = (self.cache.join(file), arm.out.join(Path::new(file).file_name().unwrap_or_default()));
+            let (from, to) =
+                (self.cache.join(file), arm.out.join(Path::new(file).file_name().unwrap_or_default()));
             if !from.exists() {
-                let detail = format!("the build succeeded but left no {} to keep; see `build.keep`", from.display());
+                let detail =
+                    format!("the build succeeded but left no {} to keep; see `build.keep`", from.display());
                 return Ok(BuildEnd::Failed(detail));
             }
-            copy_synced(&from, &to).map_err(|error| LaneError::new(format!("keep {}", from.display()), error))?;
+            copy_synced(&from, &to)
+                .map_err(|error| LaneError::new(format!("keep {}", from.display()), error))?;
         }
         Ok(BuildEnd::Done)
     }
@@ -113,7 +123,8 @@ impl Lane for Local {
         self.fresh_scratch()?;
         let phase = if job.smoke { "smoke" } else { "run" };
         let budget = job.budget.to_string();
-        let values = self.values(arm).with("seed", job.seed.to_string()).with("phase", phase).with("budget", budget);
+        let values =
+            self.values(arm).with("seed", job.seed.to_string()).with("phase", phase).with("budget", budget);
         let command = self.command(&self.task.run.command, &self.task.run.env, &values, &arm.worktree)?;
         let spec = &self.task.sandbox;
         let policy = Policy {
@@ -185,9 +196,11 @@ impl Local {
         values: &Values,
         dir: &Path,
     ) -> Result<Command, LaneError> {
-        let fill = |text: &String| expand(text, values).map_err(|error| LaneError::new("fill in a command", error));
+        let fill =
+            |text: &String| expand(text, values).map_err(|error| LaneError::new("fill in a command", error));
         let words = template.iter().map(fill).collect::<Result<Vec<OsString>, LaneError>>()?;
-        let (program, args) = words.split_first().ok_or_else(|| LaneError::new("start a command", "it is empty"))?;
+        let (program, args) =
+            words.split_first().ok_or_else(|| LaneError::new("start a command", "it is empty"))?;
         let mut command = Command::new(program, dir).args(args.iter().cloned());
         for (name, value) in &self.environment {
             let passed = name == "PATH" || self.task.sandbox.env.iter().any(|wanted| name == wanted.as_str());
@@ -245,7 +258,9 @@ impl Local {
             ] {
                 let tell: Sender<Told> = tell.clone();
                 scope.spawn(move || {
-                    let say = |stream: Stream, line: &str| drop(tell.send(Told::Line(who, stream, line.to_owned())));
+                    let say = |stream: Stream, line: &str| {
+                        drop(tell.send(Told::Line(who, stream, line.to_owned())))
+                    };
                     let mut say = say;
                     let end = process::run(command, limits, stop, &mut say);
                     let _ = tell.send(Told::Ended(who, Box::new(end)));
@@ -271,7 +286,9 @@ impl Local {
                     Ok(Told::Ended(who, end)) => {
                         ends[who as usize] = Some(*end);
                         left_alone.get_or_insert_with(Instant::now);
-                        if who == Who::Evaluator && !matches!(answer, Some(Outcome::Scored(_) | Outcome::Passed)) {
+                        if who == Who::Evaluator
+                            && !matches!(answer, Some(Outcome::Scored(_) | Outcome::Passed))
+                        {
                             stop_candidate.cancel();
                         }
                     }
@@ -313,12 +330,13 @@ impl Local {
         watch(Sign::Phase(Phase::Evaluate));
         let mut answer = None;
         let limits = Limits { wall: evaluator_wall, ..Limits::default() };
-        let evaluator = process::run(evaluator, &limits, &self.kill, &mut |stream, line| match Message::parse(line) {
-            Some(Message::Progress(progress)) => watch(Sign::Progress(progress)),
-            Some(message) if stream == Stream::Stdout => answer = message.outcome(),
-            _ => watch(Sign::Output(line.to_owned())),
-        })
-        .map_err(|error| LaneError::new("run the evaluator", error))?;
+        let evaluator =
+            process::run(evaluator, &limits, &self.kill, &mut |stream, line| match Message::parse(line) {
+                Some(Message::Progress(progress)) => watch(Sign::Progress(progress)),
+                Some(message) if stream == Stream::Stdout => answer = message.outcome(),
+                _ => watch(Sign::Output(line.to_owned())),
+            })
+            .map_err(|error| LaneError::new("run the evaluator", error))?;
         if evaluator.end == End::Cancelled {
             return Ok(Outcome::Interrupted);
         }
@@ -337,7 +355,10 @@ impl Local {
         watch: &mut dyn FnMut(Sign),
     ) -> Result<Outcome, LaneError> {
         let Some(pattern) = &self.task.metric.pattern else {
-            return Err(LaneError::new("score the candidate", "the task names neither evaluator nor pattern"));
+            return Err(LaneError::new(
+                "score the candidate",
+                "the task names neither evaluator nor pattern",
+            ));
         };
         let mut found: Option<String> = None;
         let finished = process::run(candidate, limits, &self.kill, &mut |_, line| {
@@ -412,7 +433,10 @@ fn combine(answer: Option<Outcome>, candidate: &Finished, evaluator: &Finished) 
         (Some(Outcome::Scored(_) | Outcome::Passed), Some(died)) => Outcome::Invalid(died),
         (Some(Outcome::Invalid(invalid)), died) => {
             // The evaluator sees a dead candidate as a broken connection; how it died says more.
-            let vague = matches!(invalid.reason, Reason::Crash | Reason::Protocol | Reason::Timeout | Reason::Silence);
+            let vague = matches!(
+                invalid.reason,
+                Reason::Crash | Reason::Protocol | Reason::Timeout | Reason::Silence
+            );
             Outcome::Invalid(died.filter(|_| vague && candidate.end != End::Cancelled).unwrap_or(invalid))
         }
         (_, Some(died)) if candidate.end != End::Cancelled => Outcome::Invalid(died),
@@ -471,7 +495,8 @@ fn with_tail(what: String, finished: &Finished) -> String {
 /// The part of a build's output that says what is wrong: from the first error on, cut.
 fn first_errors(log: &[String]) -> String {
     let start = log.iter().position(|line| line.contains("error")).unwrap_or(log.len().saturating_sub(60));
-    let cut: Vec<String> = log[start..].iter().take(80).map(|line| line.chars().take(400).collect()).collect();
+    let cut: Vec<String> =
+        log[start..].iter().take(80).map(|line| line.chars().take(400).collect()).collect();
     cut.join("\n")
 }
 

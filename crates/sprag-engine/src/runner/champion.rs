@@ -41,12 +41,16 @@ pub fn merge(setup: Setup, branch: Option<&str>, observer: &mut dyn Observer) ->
     let mut steps = open_existing(setup, observer)?;
     let state = steps.state().clone();
     let (Some(run), Some(trial)) = (&state.run, state.incumbent.filter(|trial| *trial > 0)) else {
-        return Err(EngineError::Refused("merge the champion: no trial was kept, so there is nothing to merge".into()));
+        return Err(EngineError::Refused(
+            "merge the champion: no trial was kept, so there is nothing to merge".into(),
+        ));
     };
     let branch = match branch {
         Some(branch) => branch.to_owned(),
         None => steps.repo().current_branch()?.ok_or_else(|| {
-            EngineError::Refused("merge the champion: no branch is checked out; name one with `--branch`".into())
+            EngineError::Refused(
+                "merge the champion: no branch is checked out; name one with `--branch`".into(),
+            )
         })?,
     };
     let tip = state.tip.clone().unwrap_or_default();
@@ -88,7 +92,11 @@ pub fn evidence(state: &State) -> String {
     if let Some(champion) = state.incumbent {
         let scores = unbiased_scores(state, champion);
         if let Some(mean) = sprag_measure::stats::mean(&scores) {
-            text += &format!("Champion: {} {mean:.5} over n={} runs not used to select it\n", run.metric, scores.len());
+            text += &format!(
+                "Champion: {} {mean:.5} over n={} runs not used to select it\n",
+                run.metric,
+                scores.len()
+            );
         }
     }
     let machine = run.machine.get("cpu").map_or("unknown", String::as_str);

@@ -88,7 +88,8 @@ pub fn check(setup: Setup, observer: &mut dyn Observer) -> Result<CheckReport, E
 /// Copies the mutable files of the user's checkout; other differences are refused by name.
 fn copy_mutable(setup: &Setup, worktree: &Path) -> Result<Vec<String>, EngineError> {
     let task = &setup.task;
-    let list = |tree: &Path| task.files.mutable_in(tree).map_err(EngineError::state("list the files of", tree));
+    let list =
+        |tree: &Path| task.files.mutable_in(tree).map_err(EngineError::state("list the files of", tree));
     let (ours, theirs) = (list(&task.dir)?, list(worktree)?);
     let mut changed = Vec::new();
     for path in &ours {
@@ -134,7 +135,8 @@ fn score(
         kill: setup.kill.clone(),
     };
     let trial = state.trials.len() as TrialId;
-    let stamp = clock::now_rfc3339().bytes().fold(setup.seed, |mixed, byte| split_mix(mixed, u64::from(byte)));
+    let stamp =
+        clock::now_rfc3339().bytes().fold(setup.seed, |mixed, byte| split_mix(mixed, u64::from(byte)));
     let seed = stamp >> 11;
     let measure = Measure { measure: state.next_measure, trial, arm: trial, seed, purpose: Purpose::Check };
     let mut watch = |sign: Sign| {

@@ -61,7 +61,10 @@ pub fn doctor(task_dir: &Path, fix: bool) -> Vec<Finding> {
             task
         }
         Err(error) => {
-            findings.push(Finding::problem(error.to_string(), "mend task.toml, or begin with `sprag init gpt DIR`"));
+            findings.push(Finding::problem(
+                error.to_string(),
+                "mend task.toml, or begin with `sprag init gpt DIR`",
+            ));
             return findings;
         }
     };
@@ -69,7 +72,10 @@ pub fn doctor(task_dir: &Path, fix: bool) -> Vec<Finding> {
     let repo = match Repo::open(&task.dir) {
         Ok(repo) => repo,
         Err(error) => {
-            findings.push(Finding::problem(error.to_string(), "a task is a git repository with one commit at least"));
+            findings.push(Finding::problem(
+                error.to_string(),
+                "a task is a git repository with one commit at least",
+            ));
             return findings;
         }
     };
@@ -79,8 +85,11 @@ pub fn doctor(task_dir: &Path, fix: bool) -> Vec<Finding> {
     }
     let lock = Lock::take(&layout, "with `sprag doctor`");
     match &lock {
-        Ok(_) => findings.push(Finding::fine("no other program works on this task; a lock left by a crash ends with it")),
-        Err(error) => findings.push(Finding::note(error.to_string(), "let it finish before `sprag doctor --fix`")),
+        Ok(_) => findings
+            .push(Finding::fine("no other program works on this task; a lock left by a crash ends with it")),
+        Err(error) => {
+            findings.push(Finding::note(error.to_string(), "let it finish before `sprag doctor --fix`"))
+        }
     }
     let fix = fix && lock.is_ok();
     examine_runs(&task, &layout, &mut findings);
@@ -95,8 +104,12 @@ fn examine_runs(task: &Task, layout: &Layout, findings: &mut Vec<Finding>) {
                 format!("the ledger of {run} has a torn last line of {} bytes", contents.torn_bytes),
                 "`sprag run` cuts it off aloud and goes on; nothing recorded is lost",
             )),
-            Ok(contents) => findings.push(Finding::fine(format!("{run}: {} ledger lines in order", contents.lines.len()))),
-            Err(error) => findings.push(Finding::problem(error.to_string(), "restore the file, or `sprag run --new`")),
+            Ok(contents) => {
+                findings.push(Finding::fine(format!("{run}: {} ledger lines in order", contents.lines.len())))
+            }
+            Err(error) => {
+                findings.push(Finding::problem(error.to_string(), "restore the file, or `sprag run --new`"))
+            }
         }
     }
 }
@@ -111,7 +124,10 @@ fn stale_folders(task: &Task, layout: &Layout, repo: &Repo, fix: bool, findings:
     }
     for folder in [layout.worktrees(), layout.outs()] {
         let Ok(entries) = std::fs::read_dir(&folder) else { continue };
-        for entry in entries.flatten().filter(|entry| !live.contains(&entry.file_name().to_string_lossy().into_owned())) {
+        for entry in entries
+            .flatten()
+            .filter(|entry| !live.contains(&entry.file_name().to_string_lossy().into_owned()))
+        {
             let path = entry.path();
             let hint = "`sprag doctor --fix` removes it; its commit stays under refs/sprag";
             let mut finding = Finding::note(format!("{} is left over", path.display()), hint);
@@ -125,7 +141,9 @@ fn stale_folders(task: &Task, layout: &Layout, repo: &Repo, fix: bool, findings:
     if fix {
         match repo.prune() {
             Ok(()) => findings.push(Finding::fine("git's list of worktrees agrees with the folders")),
-            Err(error) => findings.push(Finding::problem(error.to_string(), "run `git worktree prune` in the task")),
+            Err(error) => {
+                findings.push(Finding::problem(error.to_string(), "run `git worktree prune` in the task"))
+            }
         }
     }
 }

@@ -255,7 +255,8 @@ impl<'a> Steps<'a> {
     fn admit(&mut self, id: TrialId, attempt: u32, arm: &Arm, proposal: Proposal) -> Result<(), EngineError> {
         let Some(trial) = self.state.trial(id) else { return Ok(()) };
         let parent = trial.parent.clone();
-        let admitted = proposer::admit(&self.setup.task, &self.repo, &arm.worktree, &parent, &self.state, id)?;
+        let admitted =
+            proposer::admit(&self.setup.task, &self.repo, &arm.worktree, &parent, &self.state, id)?;
         let admitted = match admitted {
             Ok(admitted) => admitted,
             Err(invalid) => {
@@ -358,9 +359,9 @@ impl<'a> Steps<'a> {
         match self.build_arm(id, arm)? {
             BuildEnd::Done => Ok(Flow::On),
             BuildEnd::Interrupted => Ok(Flow::Stop),
-            BuildEnd::Failed(error) => {
-                Err(EngineError::Refused(format!("build trial {id} again: it built before and fails now: {error}")))
-            }
+            BuildEnd::Failed(error) => Err(EngineError::Refused(format!(
+                "build trial {id} again: it built before and fails now: {error}"
+            ))),
         }
     }
 
@@ -418,7 +419,12 @@ impl<'a> Steps<'a> {
         if let Some(pending) = self.state.pending.clone() {
             self.finish_move(&pending)?;
         }
-        let last = self.state.trials.iter().rev().find(|trial| trial.id > 0 && trial.verdict.is_some() && !trial.undone);
+        let last = self
+            .state
+            .trials
+            .iter()
+            .rev()
+            .find(|trial| trial.id > 0 && trial.verdict.is_some() && !trial.undone);
         let Some(last) = last else {
             return Err(EngineError::Refused("undo the last decision: there is none to take back".into()));
         };
@@ -545,9 +551,9 @@ fn watcher<'w>(
 fn name_of_run(setup: &Setup) -> Result<String, EngineError> {
     let known = runs(&setup.task.dir);
     match &setup.run {
-        Some(name) if setup.new_run && known.contains(name) => {
-            Err(EngineError::Refused(format!("begin run `{name}`: there is one of that name; choose another")))
-        }
+        Some(name) if setup.new_run && known.contains(name) => Err(EngineError::Refused(format!(
+            "begin run `{name}`: there is one of that name; choose another"
+        ))),
         Some(name) if setup.new_run || known.contains(name) => valid_name(name),
         Some(name) => named_or_latest(&setup.task.dir, Some(name)),
         None if setup.new_run || known.is_empty() => {
@@ -574,7 +580,9 @@ fn message(proposal: &Proposal) -> String {
 
 fn remove_dir(dir: &Path) -> Result<(), EngineError> {
     match std::fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(EngineError::state("remove", dir)(error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(EngineError::state("remove", dir)(error))
+        }
         _ => Ok(()),
     }
 }

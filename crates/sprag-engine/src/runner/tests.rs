@@ -107,7 +107,12 @@ impl FakeLane {
 }
 
 impl Lane for FakeLane {
-    fn build(&mut self, arm: &Arm, _: Option<Duration>, _: &mut dyn FnMut(Sign)) -> Result<BuildEnd, LaneError> {
+    fn build(
+        &mut self,
+        arm: &Arm,
+        _: Option<Duration>,
+        _: &mut dyn FnMut(Sign),
+    ) -> Result<BuildEnd, LaneError> {
         let text = std::fs::read_to_string(arm.worktree.join("model.txt")).unwrap();
         self.count(format!("build {}", text.trim()));
         std::fs::create_dir_all(&arm.out).unwrap();
@@ -176,8 +181,8 @@ fn each_kind_of_proposal_gets_its_verdict() {
     let fixture = Fixture::new();
     let script = ["0.5", "0.9", "!fixed.txt", "0.5", "tamper", "crash", "broken"];
     let (state, _) = fixture.run(&script);
-    let expected =
-        ["BASELINE", "WIN", "LOSS", "outside-mutable", "empty", "fixed-file", "crash", "WIN"].map(str::to_owned);
+    let expected = ["BASELINE", "WIN", "LOSS", "outside-mutable", "empty", "fixed-file", "crash", "WIN"]
+        .map(str::to_owned);
     assert_eq!(words(&state), expected);
     assert_eq!(state.incumbent, Some(7));
     assert_eq!(fixture.git(&["show", "sprag/run-1:model.txt"]), "0.1 repaired\n");
@@ -230,7 +235,8 @@ fn a_kill_after_any_ledger_line_resumes_to_the_same_end_and_runs_nothing_twice()
 fn two_runs_on_one_task_exclude_each_other() {
     let fixture = Fixture::new();
     let mut nobody = ();
-    let first = Steps::open(fixture.setup(1), Box::new(FakeLane(Counts::default())), proposers(&[]), &mut nobody);
+    let first =
+        Steps::open(fixture.setup(1), Box::new(FakeLane(Counts::default())), proposers(&[]), &mut nobody);
     let second = run_with(fixture.setup(1), Box::new(FakeLane(Counts::default())), proposers(&[]), &mut ());
     assert!(matches!(second, Err(EngineError::Locked { .. })));
     drop(first);
@@ -317,6 +323,7 @@ fn two_hundred_trials_leave_two_worktrees_and_every_ref() {
 fn a_read_only_task_folder_is_a_clear_error() {
     let fixture = Fixture::new();
     std::fs::write(fixture.dir().join(".sprag"), "in the way").unwrap();
-    let error = run_with(fixture.setup(1), Box::new(FakeLane(Counts::default())), proposers(&[]), &mut ()).unwrap_err();
+    let error = run_with(fixture.setup(1), Box::new(FakeLane(Counts::default())), proposers(&[]), &mut ())
+        .unwrap_err();
     assert!(error.to_string().contains(".sprag") && error.hint().is_some(), "{error}");
 }

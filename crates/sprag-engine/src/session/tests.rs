@@ -29,7 +29,9 @@ fn drive(score: impl Fn(TrialId, u64) -> f64, steps: usize) -> (State, Vec<Step>
                 let outcome = Outcome::Scored(Score { value, ..Score::default() });
                 apply(&mut state, Record::Measured { measure, outcome, seconds: 1.0 });
             }
-            Step::Decide(trial, verdict, reason) => apply(&mut state, Record::Decided { trial, verdict, reason }),
+            Step::Decide(trial, verdict, reason) => {
+                apply(&mut state, Record::Decided { trial, verdict, reason })
+            }
             Step::Advance(trial) => apply(&mut state, Record::Advanced { trial, to: "t".into() }),
             other => panic!("unexpected {other:?}"),
         }
