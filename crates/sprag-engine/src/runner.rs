@@ -45,7 +45,8 @@ pub struct Setup {
     pub seed: u64,
     /// Most trials in the whole run, the baseline not counted.
     pub max_trials: Option<u32>,
-    /// No trial is begun that would probably end after this many seconds from now.
+    /// No trial is begun that would probably end later than this, counted from now or from the end of the
+    /// baseline's build, which compiles every dependency.
     pub max_seconds: Option<f64>,
     /// How children are confined.
     pub confinement: Confinement,

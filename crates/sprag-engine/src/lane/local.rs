@@ -494,7 +494,9 @@ fn with_tail(what: String, finished: &Finished) -> String {
 
 /// The part of a build's output that says what is wrong: from the first error on, cut.
 fn first_errors(log: &[String]) -> String {
-    let start = log.iter().position(|line| line.contains("error")).unwrap_or(log.len().saturating_sub(60));
+    let says_error =
+        |line: &String| line.starts_with("error") || line.contains(" error: ") || line.contains(": error");
+    let start = log.iter().position(says_error).unwrap_or(log.len().saturating_sub(60));
     let cut: Vec<String> =
         log[start..].iter().take(80).map(|line| line.chars().take(400).collect()).collect();
     cut.join("\n")

@@ -305,6 +305,10 @@ impl<'a> Steps<'a> {
             BuildEnd::Failed(error) => Some(error),
         };
         let built = error.is_none();
+        if id == 0 {
+            // The first build compiles every dependency; the limit is on the experiments.
+            self.began = Instant::now();
+        }
         self.append(Record::Built { trial: id, attempt, seconds, error })?;
         if let Some(invalid) = self.tampered(&arm).filter(|_| built) {
             let line = invalid.to_string();
