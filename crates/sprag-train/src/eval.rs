@@ -65,13 +65,13 @@ pub use consistency::Precision;
 pub use corpus::{Corpus, PreparedCorpus};
 pub use outcome::{EvalError, EvalEvent, EvalOutcome, Stage};
 
-/// Validation tokens scored by default: 256 windows of 256 tokens.
+/// Validation tokens scored by default: 144 windows of 256 tokens.
 ///
 /// On the sources of cargo's packages (4096 ids, 3 bytes a token, 2.3 bits per byte) that leaves a standard
-/// error of 0.05 on a score, nearly all of it the choice of text, which is the same for every candidate. On the
-/// difference of two bigram models 0.06 apart it leaves 0.006. Twice as many tokens leave 0.004 and take
-/// twice the time, of which a 20-second budget allows three seconds.
-pub const DEFAULT_VAL_TOKENS: u64 = 65_536;
+/// error of about 0.06 on a score, nearly all of it the choice of text, which is the same for every candidate.
+/// On the difference of two bigram models 0.06 apart it leaves between 0.006 (256 windows) and 0.009 (128
+/// windows), below the noise of one run. A 20-second budget allows three seconds for this and the probes.
+pub const DEFAULT_VAL_TOKENS: u64 = 36_864;
 
 /// Longest window asked for by default, in tokens.
 pub const DEFAULT_MAX_SEQ_LEN: u32 = 256;

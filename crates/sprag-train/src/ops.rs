@@ -4,12 +4,19 @@
 //! candidate by an exchange in this module alone. Activations are `[rows, seq, width]`, split into heads
 //! `[rows, heads, seq, dim]`; weights are `[in, out]`.
 
+mod head_loss;
+
 use burn::tensor::module::{self, attention as fused_attention};
 use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{Bool, Device, Int, Tensor, activation};
 
+pub use head_loss::head_loss;
+
 /// Added to mean squares before a root is taken.
 const EPSILON: f64 = 1e-6;
+/// Up to this softcap the cap itself serves as the shift that keeps sums of exponentials in range: twice as
+/// far below it they are still no denormals.
+const LARGEST_SHIFT: f64 = 30.0;
 
 /// Rows of `table` by token.
 pub fn embedding(
@@ -182,7 +189,7 @@ pub fn loss(
     let logits = softcap(logits.reshape([rows * seq, vocab]), cap); // [tokens, vocab]
     let target = logits.clone().gather(1, targets.reshape([rows * seq, 1])); // [tokens, 1]
     // A known bound serves as the shift that keeps `exp` finite: it costs no pass over the logits.
-    let total = if cap <= 30.0 {
+    let total = if cap <= LARGEST_SHIFT {
         (logits - cap).exp().sum_dim(1).log() + cap // [tokens, 1]
     } else {
         let peak = logits.clone().detach().max_dim(1); // [tokens, 1]

@@ -12,23 +12,23 @@ use sprag_train::schedule::trapezoid;
 
 // --- Model ---
 
-/// Layers. Depth is what composes; each layer costs about 12 WIDTH^2 multiplications a token.
+/// Layers. Depth is what composes; each layer costs about 12 D_MODEL^2 multiplications a token.
 /// knob: choice 1|2|3|4|6
-const DEPTH: usize = 2;
+const N_LAYER: usize = 2;
 
-/// Channels of the residual stream. A multiple of HEADS times 2.
+/// Channels of the residual stream. A multiple of N_HEAD times 2.
 /// knob: choice 96|128|160|192|256
-const WIDTH: usize = 128;
+const D_MODEL: usize = 128;
 
-/// Query heads; each is WIDTH / HEADS channels wide. 32 channels a head are few, but heads are cheap here.
+/// Query heads; each is D_MODEL / N_HEAD channels wide. 32 channels a head are few, but heads are cheap here.
 /// knob: choice 2|4|8
-const HEADS: usize = 4;
+const N_HEAD: usize = 4;
 
-/// Key and value heads, shared by HEADS / KV_HEADS query heads each. As many as HEADS: nothing is shared.
+/// Key and value heads, shared by N_HEAD / N_KV_HEAD query heads each. As many as N_HEAD: nothing is shared.
 /// knob: choice 1|2|4
-const KV_HEADS: usize = 4;
+const N_KV_HEAD: usize = 4;
 
-/// Channels of the MLP's hidden layer, in units of WIDTH. Four is what everyone begins with.
+/// Channels of the MLP's hidden layer, in units of D_MODEL. Four is what everyone begins with.
 /// knob: choice 2|3|4|6
 const MLP_RATIO: usize = 4;
 
@@ -126,37 +126,37 @@ const SEQ_LEN: usize = 256;
 
 /// Rows that go through the model together. More is a little faster a token, until memory is full.
 /// knob: choice 2|4|8|16
-const ROWS: usize = 8;
+const BATCH_SIZE: usize = 8;
 
 /// Batches whose gradients are added up before a step.
 /// knob: choice 1|2|4
-const ACCUMULATE: usize = 1;
+const GRAD_ACCUM: usize = 1;
 
 /// One layer: attention, then MLP, each added to the residual stream.
 struct Block {
-    query: Param,  // [width, width]
-    key: Param,    // [width, kv_width]
-    value: Param,  // [width, kv_width]
-    output: Param, // [width, width]
-    up: Param,     // [width, hidden]
-    down: Param,   // [hidden, width]
+    query: Param,  // [d_model, d_model]
+    key: Param,    // [d_model, d_kv]
+    value: Param,  // [d_model, d_kv]
+    output: Param, // [d_model, d_model]
+    up: Param,     // [d_model, d_hidden]
+    down: Param,   // [d_hidden, d_model]
     mix: Param,    // [1, 2]: how much of the stream, and of the embedding, enters the layer
 }
 
 impl Block {
     fn new(device: &Device) -> Self {
-        let head_dim = WIDTH / HEADS;
-        let (kv_width, hidden) = (KV_HEADS * head_dim, MLP_RATIO * WIDTH);
-        let matrix = |outputs| Param::uniform([WIDTH, outputs], MATRIX_STD / (WIDTH as f64).sqrt(), device);
+        let head_dim = D_MODEL / N_HEAD;
+        let (d_kv, d_hidden) = (N_KV_HEAD * head_dim, MLP_RATIO * D_MODEL);
+        let matrix = |outputs| Param::uniform([D_MODEL, outputs], MATRIX_STD / (D_MODEL as f64).sqrt(), device);
         // What is added to the stream starts at zero: the deeper the layer, the later it wakes up.
-        let zeros = |inputs| Param::full([inputs, WIDTH], 0.0, device);
+        let zeros = |inputs| Param::full([inputs, D_MODEL], 0.0, device);
         Block {
-            query: matrix(WIDTH),
-            key: matrix(kv_width),
-            value: matrix(kv_width),
-            output: zeros(WIDTH),
-            up: matrix(hidden),
-            down: zeros(hidden),
+            query: matrix(D_MODEL),
+            key: matrix(d_kv),
+            value: matrix(d_kv),
+            output: zeros(D_MODEL),
+            up: matrix(d_hidden),
+            down: zeros(d_hidden),
             mix: Param::new(Tensor::from_floats([[1.0, 0.0]], device)),
         }
     }
@@ -165,27 +165,27 @@ impl Block {
         let mix = self.mix.get(); // [1, 2]
         let stream = mix.clone().narrow(1, 0, 1).unsqueeze::<3>(); // [1, 1, 1]
         let skip = mix.narrow(1, 1, 1).unsqueeze::<3>(); // [1, 1, 1]
-        let x = x * stream + first * skip; // [rows, seq, width]
-        let x = x.clone() + self.attention(ops::rms_norm(x), rotary); // [rows, seq, width]
-        x.clone() + ops::mlp(ops::rms_norm(x), self.up.get(), self.down.get()) // [rows, seq, width]
+        let x = x * stream + first * skip; // [batch, seq, d_model]
+        let x = x.clone() + self.attention(ops::rms_norm(x), rotary); // [batch, seq, d_model]
+        x.clone() + ops::mlp(ops::rms_norm(x), self.up.get(), self.down.get()) // [batch, seq, d_model]
     }
 
     fn attention(&self, x: Tensor<3>, rotary: &Rotary) -> Tensor<3> {
-        let query = ops::split_heads(ops::linear(x.clone(), self.query.get()), HEADS); // [rows, heads, seq, dim]
-        let key = ops::split_heads(ops::linear(x.clone(), self.key.get()), KV_HEADS); // [rows, kv, seq, dim]
-        let value = ops::split_heads(ops::linear(x, self.value.get()), KV_HEADS); // [rows, kv, seq, dim]
-        let query = ops::rms_norm(ops::rotary(query, rotary)) * QK_SCALE; // [rows, heads, seq, dim]
-        let key = ops::rms_norm(ops::rotary(key, rotary)); // [rows, kv, seq, dim]
-        let mixed = ops::attention(query, key, value, Some(ATTENTION_WINDOW)); // [rows, heads, seq, dim]
-        ops::linear(ops::join_heads(mixed), self.output.get()) // [rows, seq, width]
+        let query = ops::split_heads(ops::linear(x.clone(), self.query.get()), N_HEAD); // [batch, head, seq, head_dim]
+        let key = ops::split_heads(ops::linear(x.clone(), self.key.get()), N_KV_HEAD); // [batch, kv_head, seq, head_dim]
+        let value = ops::split_heads(ops::linear(x, self.value.get()), N_KV_HEAD); // [batch, kv_head, seq, head_dim]
+        let query = ops::rms_norm(ops::rotary(query, rotary)) * QK_SCALE; // [batch, head, seq, head_dim]
+        let key = ops::rms_norm(ops::rotary(key, rotary)); // [batch, kv_head, seq, head_dim]
+        let mixed = ops::attention(query, key, value, Some(ATTENTION_WINDOW)); // [batch, head, seq, head_dim]
+        ops::linear(ops::join_heads(mixed), self.output.get()) // [batch, seq, d_model]
     }
 }
 
 /// The model.
 pub struct Gpt {
-    embedding: Param, // [vocab, width]
+    embedding: Param, // [vocab, d_model]
     blocks: Vec<Block>,
-    head: Param, // [width, vocab], not tied to the embedding
+    head: Param, // [d_model, vocab], not tied to the embedding
     rotary: Rotary,
 }
 
@@ -194,21 +194,21 @@ impl Gpt {
         let device = run.device();
         let vocab = run.vocab_size();
         Gpt {
-            embedding: Param::normal([vocab, WIDTH], EMBEDDING_STD, device),
-            blocks: (0..DEPTH).map(|_| Block::new(device)).collect(),
-            head: Param::normal([WIDTH, vocab], HEAD_STD, device),
-            rotary: Rotary::new(run.max_seq_len().max(SEQ_LEN), WIDTH / HEADS, ROTARY_BASE, device),
+            embedding: Param::normal([vocab, D_MODEL], EMBEDDING_STD, device),
+            blocks: (0..N_LAYER).map(|_| Block::new(device)).collect(),
+            head: Param::normal([D_MODEL, vocab], HEAD_STD, device),
+            rotary: Rotary::new(run.max_seq_len().max(SEQ_LEN), D_MODEL / N_HEAD, ROTARY_BASE, device),
         }
     }
 
-    /// Logits before the softcap.
+    /// What the head reads.
     fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
-        let first = ops::rms_norm(ops::embedding(self.embedding.get(), tokens)); // [rows, seq, width]
-        let mut x = first.clone(); // [rows, seq, width]
+        let first = ops::rms_norm(ops::embedding(self.embedding.get(), tokens)); // [batch, seq, d_model]
+        let mut x = first.clone(); // [batch, seq, d_model]
         for block in &self.blocks {
             x = block.forward(x, first.clone(), &self.rotary);
         }
-        ops::linear(ops::rms_norm(x), self.head.get()) // [rows, seq, vocab]
+        ops::rms_norm(x) // [batch, seq, d_model]
     }
 
     fn params(&mut self) -> Vec<&mut Param> {
@@ -253,7 +253,8 @@ impl Gpt {
 
 impl Model for Gpt {
     fn logits(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
-        ops::softcap(self.forward(tokens), SOFTCAP) // [rows, seq, vocab]
+        let logits = ops::linear(self.forward(tokens), self.head.get()); // [batch, seq, vocab]
+        ops::softcap(logits, SOFTCAP) // [batch, seq, vocab]
     }
 }
 
@@ -264,20 +265,20 @@ pub fn train(run: &mut Run) -> Result<Gpt, Stop> {
         model.params().iter().map(|param| param.count()).sum::<usize>() - model.embedding.count();
     let parameters = matrices + model.embedding.count();
     run.report("parameters", parameters as f64)?;
-    run.report("flops_per_token", ops::flops_per_token(matrices, DEPTH, WIDTH, SEQ_LEN))?;
+    run.report("flops_per_token", ops::flops_per_token(matrices, N_LAYER, D_MODEL, SEQ_LEN))?;
 
     'training: loop {
         let mut step_loss = 0.0; // nats a token
         let mut progress = 0.0;
-        for _ in 0..ACCUMULATE {
-            let Some(batch) = run.next_batch(ROWS, SEQ_LEN)? else { break 'training };
-            let logits = model.forward(batch.inputs); // [rows, seq, vocab]
-            let loss = ops::loss(logits, batch.targets, SOFTCAP); // [1]
+        for _ in 0..GRAD_ACCUM {
+            let Some(batch) = run.next_batch(BATCH_SIZE, SEQ_LEN)? else { break 'training };
+            let hidden = model.forward(batch.inputs); // [batch, seq, d_model]
+            let loss = ops::head_loss(hidden, model.head.get(), batch.targets, SOFTCAP); // [1]
             let mut gradients = loss.backward();
             for param in model.params() {
-                param.accumulate(&mut gradients, 1.0 / ACCUMULATE as f64);
+                param.accumulate(&mut gradients, 1.0 / GRAD_ACCUM as f64);
             }
-            step_loss += loss.into_scalar::<f32>() / ACCUMULATE as f32;
+            step_loss += loss.into_scalar::<f32>() / GRAD_ACCUM as f32;
             progress = batch.progress;
         }
         clip_gradients(&mut model.params(), CLIP_NORM);

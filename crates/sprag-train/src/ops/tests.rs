@@ -193,6 +193,31 @@ fn mlp_squares_what_relu_lets_through() {
     assert_close(mlp(x, identity.clone(), identity), expected, 1e-6);
 }
 
+#[test]
+fn head_loss_and_its_gradients_are_those_of_the_two_operations() {
+    // Three blocks, the last one short; the device's threads share them.
+    let (hidden, head) = (random([3, 50, 8], 1), random([8, 11], 2));
+    let targets: Vec<i32> = (0..150).map(|i| i * 7 % 11).collect();
+    let targets = ids(&targets, [3, 50]);
+    for cap in [5.0, 15.0, 60.0] {
+        let gradients = |together: bool| {
+            let hidden = Tensor::from_inner(hidden.clone() * 3.0).require_grad();
+            let head = Tensor::from_inner(head.clone() * 3.0).require_grad();
+            let loss = if together {
+                head_loss(hidden.clone(), head.clone(), targets.clone(), cap)
+            } else {
+                loss(linear(hidden.clone(), head.clone()), targets.clone(), cap)
+            };
+            let gradients = loss.backward();
+            (loss, hidden.grad(&gradients).unwrap(), head.grad(&gradients).unwrap())
+        };
+        let (one, other) = (gradients(true), gradients(false));
+        assert_close(one.0, other.0, 1e-5);
+        assert_close(one.1, other.1, 1e-5);
+        assert_close(one.2, other.2, 1e-5);
+    }
+}
+
 /// The definition, in double precision.
 fn naive_loss(logits: &[f32], targets: &[i32], vocab: usize, cap: f64) -> f64 {
     let total: f64 = logits

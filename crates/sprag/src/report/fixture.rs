@@ -32,10 +32,10 @@ fn filled() -> Builder {
     let mut ledger = Builder::new();
     ledger.baseline(&[2.4132, 2.4071, 2.4189, 2.4102, 2.4166]);
     ledger.loss("LEARNING_RATE 3e-3 -> 3e-2", -0.21, 0);
-    ledger.win("DEPTH 4 -> 3", 0.0312, 2);
-    ledger.invalid("BATCH_ROWS 16 -> 256", Reason::Memory, "used 8.4 GiB of 8.0 GiB");
+    ledger.win("N_LAYER 4 -> 3", 0.0312, 2);
+    ledger.invalid("BATCH_SIZE 16 -> 256", Reason::Memory, "used 8.4 GiB of 8.0 GiB");
     ledger.inconclusive("WARMUP 0.02 -> 0.05", 0.0041, 3);
-    ledger.loss("HEADS 4 -> 8", -0.0212, 0);
+    ledger.loss("N_HEAD 4 -> 8", -0.0212, 0);
     ledger.win("MUON_RATE 0.02 -> 0.035", 0.0198, 3);
     ledger.invalid(
         "attention without its mask",
@@ -53,24 +53,24 @@ fn filled() -> Builder {
     );
     ledger.loss("MLP_RATIO 4 -> 2", -0.0107, 1);
     ledger.rejected("only the seed", Reason::SeedOnly, "LEARNING_RATE is the same, `SEED` differs");
-    ledger.win("BATCH_ROWS 16 -> 8", 0.0409, 1);
+    ledger.win("BATCH_SIZE 16 -> 8", 0.0409, 1);
     ledger.inconclusive("WEIGHT_DECAY 0.1 -> 0.01", 0.0032, 3);
     ledger.loss("<script>alert('title')</script> & \"quotes\"", -0.0522, 0);
-    ledger.inconclusive("KV_HEADS 4 -> 2", 0.0012, 0);
+    ledger.inconclusive("N_KV_HEAD 4 -> 2", 0.0012, 0);
     ledger.rejected("the same again", Reason::Duplicate, "the same content as trial 5");
     ledger.loss("ROTARY_BASE 10000 -> 1000", -0.0077, 0);
     ledger.win("COOLDOWN 0.3 -> 0.6", 0.0166, 3);
     ledger.invalid("prints forever", Reason::Output, "wrote more than 16 MiB");
     ledger.loss("EMBEDDING_RATE 0.2 -> 1.6", -0.0894, 0);
     ledger.inconclusive("CLIP 1.0 -> 0.5", -0.0009, 0);
-    ledger.open("DEPTH 3 -> 2");
+    ledger.open("N_LAYER 3 -> 2");
     ledger
 }
 
 /// Its page.
 pub fn filled_page() -> Page {
     let diff = "diff --git a/src/train.rs b/src/train.rs\n--- a/src/train.rs\n+++ b/src/train.rs\n@@ -11,7 +11,7 @@\n \
-                /// Layers.\n-const DEPTH: usize = 4;\n+const DEPTH: usize = 3; // </pre><script>alert(1)</script>\n";
+                /// Layers.\n-const N_LAYER: usize = 4;\n+const N_LAYER: usize = 3; // </pre><script>alert(1)</script>\n";
     let state = state();
     let extras = Extras {
         diffs: state.trials.iter().skip(1).map(|trial| (trial.id, diff.to_owned())).collect(),

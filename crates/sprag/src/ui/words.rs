@@ -120,14 +120,14 @@ mod tests {
         let page = fixture::filled_page();
         for (id, expected) in [
             (0, "trial   0  BASELINE      2.4132 ± 0.0048 (sd, n=5)               the code as it was"),
-            (2, "trial   2  WIN           +0.0312 [+0.0062, +0.0562] 2 pairs      DEPTH 4 -> 3"),
-            (5, "trial   5  LOSS          -0.0212 [-0.0339, -0.0064] 1 run        HEADS 4 -> 8"),
+            (2, "trial   2  WIN           +0.0312 [+0.0062, +0.0562] 2 pairs      N_LAYER 4 -> 3"),
+            (5, "trial   5  LOSS          -0.0212 [-0.0339, -0.0064] 1 run        N_HEAD 4 -> 8"),
             (
                 3,
-                "trial   3  INVALID       memory                                  BATCH_ROWS 16 -> 256 (used 8.4 GiB of 8.0 GiB)",
+                "trial   3  INVALID       memory                                  BATCH_SIZE 16 -> 256 (used 8.4 GiB of 8.0 GiB)",
             ),
             (10, "trial  10  UNDONE        +0.0241 [+0.0048, +0.0434] 2 pairs      SEQ_LEN 256 -> 192"),
-            (25, "trial  25  OPEN                                                  DEPTH 3 -> 2"),
+            (25, "trial  25  OPEN                                                  N_LAYER 3 -> 2"),
         ] {
             assert_eq!(trial_line(&page.trials[id], &page, false), expected);
         }
