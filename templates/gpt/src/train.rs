@@ -147,7 +147,8 @@ impl Block {
     fn new(device: &Device) -> Self {
         let head_dim = D_MODEL / N_HEAD;
         let (d_kv, d_hidden) = (N_KV_HEAD * head_dim, MLP_RATIO * D_MODEL);
-        let matrix = |outputs| Param::uniform([D_MODEL, outputs], MATRIX_STD / (D_MODEL as f64).sqrt(), device);
+        let matrix =
+            |outputs| Param::uniform([D_MODEL, outputs], MATRIX_STD / (D_MODEL as f64).sqrt(), device);
         // What is added to the stream starts at zero: the deeper the layer, the later it wakes up.
         let zeros = |inputs| Param::full([inputs, D_MODEL], 0.0, device);
         Block {
