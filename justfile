@@ -45,4 +45,4 @@ quickstart *ARGS:
 
 # Rewrite docs/cli.md from the program's own help.
 cli-reference:
-    SPRAG_UPDATE_SNAPSHOTS=1 cargo test -p sprag --test cli
+    SPRAG_UPDATE=1 cargo test -p sprag
