@@ -12,6 +12,7 @@ pub struct Param {
 
 /// What an optimiser remembers about one parameter. A rule that finds another's memory starts afresh.
 #[derive(Debug, Default)]
+#[expect(clippy::large_enum_variant, reason = "one a parameter, and it stays where it is")]
 pub(super) enum Memory {
     #[default]
     Nothing,
