@@ -1,6 +1,6 @@
 //! The fixed side of a candidate: it brings seed, device and batches to `train`, and answers with logits.
 //!
-//! It speaks [`protocol`](crate::protocol) over standard input, which the evaluator makes a socket. What is
+//! It speaks [`protocol`] over standard input, which the evaluator makes a socket. What is
 //! trained, and how, is the candidate's; clock, data and score are the evaluator's.
 
 mod device;

@@ -251,7 +251,7 @@ fn loss_equals_its_definition_even_for_large_logits() {
 fn softcap_bounds_logits_and_hardly_moves_small_ones() {
     let logits = Tensor::<1>::from_floats([-1000.0, -0.01, 0.0, 0.01, 1000.0], &device());
     let expected = Tensor::<1>::from_floats([-15.0, -0.01, 0.0, 0.01, 15.0], &device());
-    assert_close(softcap(logits, 15.0), expected, 1e-6);
+    assert_close(softcap(logits, 15.0), expected, 1e-5);
 }
 
 #[test]
