@@ -1,5 +1,6 @@
 //! `sprag quickstart`: from nothing to a report, in one command.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use sprag_engine::proposer::ProposerSpec;
@@ -37,7 +38,7 @@ pub struct Args {
     /// Seconds of training a trial [default: 20s]
     #[arg(long, value_name = "TIME", value_parser = parse_seconds)]
     budget: Option<f64>,
-    /// Time for the loop, the first build included, data preparation not [default: 10m]
+    /// Time for the loop, from the end of the first build on [default: 10m]
     #[arg(long = "for", value_name = "TIME", value_parser = parse_seconds)]
     seconds: Option<f64>,
     /// Most trials, the baseline not counted
@@ -154,18 +155,15 @@ fn plan(args: &Args, dir: &Path, known: bool, context: &Context) -> anyhow::Resu
 }
 
 fn begin(args: &Args, dir: &Path, task_dir: &Path, context: &Context) -> anyhow::Result<()> {
+    // A task is written beside and renamed when it is whole: one without its contract is not ours.
+    let ours = |name: &OsStr| name == "data" || name == "task.partial";
     let occupied = std::fs::read_dir(dir)
-        .is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != "data")));
-    if occupied && !task_dir.exists() {
+        .is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(|entry| !ours(&entry.file_name()))));
+    if occupied {
         let failure = Failure::new(format!("{} holds something else", dir.display()));
         return Err(failure.hint("choose another folder with `--dir`; nothing was changed").into());
     }
-    // A folder that a kill left half written has no commit yet: it is begun again.
-    if task_dir.exists() {
-        std::fs::remove_dir_all(task_dir)?;
-    }
     let budget = Budget::Seconds(args.budget.unwrap_or(init::DEFAULT_BUDGET_SECONDS));
-    // Renamed when it is whole, so that a kill leaves no half task.
     let partial = dir.join("task.partial");
     if partial.exists() {
         std::fs::remove_dir_all(&partial)?;
