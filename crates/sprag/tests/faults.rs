@@ -75,7 +75,7 @@ fn each_fault_ends_as_its_invalid_and_the_next_trial_runs_normally() {
     let source = format!("dir:{}", texts.display());
     sprag(
         &task,
-        &["data", "prepare", "--source", &source, "--out", data.to_str().unwrap(), "--vocab", "256"],
+        &["data", "prepare", "--source", &source, "--out", data.to_str().unwrap(), "--vocab-size", "256"],
     );
 
     let fixture = fixture();
@@ -121,11 +121,14 @@ fn each_fault_ends_as_its_invalid_and_the_next_trial_runs_normally() {
     let trials: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(trials[0]["mark"], "baseline", "{}", trials[0]);
     assert_eq!(trials.len(), expected.len() + 1, "{log}");
+    let mut wrong = Vec::new();
     for ((name, reasons), trial) in expected.iter().zip(&trials[1..]) {
         let found = trial["invalid"][0].as_str().map(str::to_owned);
-        let right = found.as_ref().map_or(reasons.is_empty(), |found| reasons.contains(found));
-        assert!(right, "`{name}` ended as {found:?} instead of {reasons:?}: {}", trial["invalid"]);
+        if !found.as_ref().map_or(reasons.is_empty(), |found| reasons.contains(found)) {
+            wrong.push(format!("`{name}` ended as {found:?} instead of {reasons:?}: {}", trial["invalid"]));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(!Path::new("/tmp/sprag-was-here").exists());
     assert_eq!(fs::read_to_string(task.join("fixed.txt")).unwrap(), "fixed\n");
 }

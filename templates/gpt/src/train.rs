@@ -124,9 +124,9 @@ const LAST_LR: f64 = 0.0;
 /// knob: choice 64|128|256
 const SEQ_LEN: usize = 256;
 
-/// Rows that go through the model together. More is a little faster a token, until memory is full.
+/// Rows that go through the model together. More is a little faster a token; fewer make more steps.
 /// knob: choice 2|4|8|16
-const BATCH_SIZE: usize = 8;
+const BATCH_SIZE: usize = 4;
 
 /// Batches whose gradients are added up before a step.
 /// knob: choice 1|2|4

@@ -476,9 +476,16 @@ fn classify(finished: &Finished) -> Option<Invalid> {
 /// An error exit whose last words are those of a refused system call.
 fn looks_denied(finished: &Finished) -> bool {
     let words = finished.stderr.text();
-    ["Permission denied", "os error 13", "Operation not permitted", "os error 1)", "Network is unreachable"]
-        .iter()
-        .any(|refusal| words.contains(refusal))
+    [
+        "Permission denied",
+        "os error 13",
+        "Operation not permitted",
+        "os error 1)",
+        "Network is unreachable",
+        "Read-only file system",
+    ]
+    .iter()
+    .any(|refusal| words.contains(refusal))
 }
 
 fn with_tail(what: String, finished: &Finished) -> String {
