@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use sprag_engine::record::Budget;
 use sprag_measure::process;
+use sprag_train::data::cargo_metadata_arguments;
 
+use crate::commands::data;
 use crate::context::Context;
 use crate::environment::Environment;
 use crate::error::Failure;
@@ -17,7 +19,9 @@ use crate::error::Failure;
 const MANIFEST: &str = include_str!("../../../templates/gpt/Cargo.toml");
 const MAIN: &str = include_str!("../../../templates/gpt/src/main.rs");
 const TRAIN: &str = include_str!("../../../templates/gpt/src/train.rs");
-const PROGRAM: &str = include_str!("template/program.md");
+const PROGRAM: &str = include_str!("../../../templates/gpt/program.md");
+const HYPOTHESES: &str = include_str!("../../../templates/gpt/hypotheses.md");
+const PROFILE: &str = include_str!("../../../templates/gpt/profile.toml");
 
 /// Where the template's own manifest finds the library.
 const LIBRARY: &str = "../../crates/sprag-train";
@@ -68,20 +72,24 @@ pub fn write(gpt: &Gpt, context: &Context) -> anyhow::Result<()> {
         ("src/main.rs", MAIN.to_owned()),
         ("src/train.rs", TRAIN.to_owned()),
         ("program.md", PROGRAM.to_owned()),
+        ("hypotheses.md", HYPOTHESES.to_owned()),
         (".gitignore", "/target\n".to_owned()),
-        ("task.toml", task_toml(gpt, &workspace, &toolchain)),
     ];
-    for (name, text) in files {
+    let write = |name: &str, text: String| {
         let path = dir.join(name);
         let folder = path.parent().unwrap_or(dir);
         std::fs::create_dir_all(folder)
             .and_then(|()| std::fs::write(&path, text))
-            .with_context(|| format!("cannot write {}", path.display()))?;
+            .with_context(|| format!("cannot write {}", path.display()))
+    };
+    for (name, text) in files {
+        write(name, text)?;
     }
     let lock = workspace.join("Cargo.lock");
     std::fs::copy(&lock, dir.join("Cargo.lock"))
         .with_context(|| format!("cannot copy {}", lock.display()))?;
-    toolchain.settle_lock(dir, &context.environment)?;
+    let packages = toolchain.settle_lock(dir, &context.environment)?;
+    write("task.toml", task_toml(gpt, &workspace, &toolchain, &packages))?;
     commit(dir, &context.environment)
 }
 
@@ -89,21 +97,24 @@ fn manifest(workspace: &Path) -> String {
     let library = quoted(workspace.join("crates/sprag-train"));
     let manifest = MANIFEST.replace(&format!("\"{LIBRARY}\""), &library);
     format!(
-        "{}\n\n# A workspace of its own, wherever the folder lies.\n[workspace]\n\n\
-         [profile.release]\n# Only what the one edited file needs is compiled again.\nincremental = true\n",
-        manifest.trim_end()
+        "{}\n\n# A workspace of its own, wherever the folder lies.\n[workspace]\n\n{}",
+        manifest.trim_end(),
+        PROFILE.trim_start_matches(|character| character != '[')
     )
 }
 
-fn task_toml(gpt: &Gpt, workspace: &Path, toolchain: &Toolchain) -> String {
+fn task_toml(gpt: &Gpt, workspace: &Path, toolchain: &Toolchain, packages: &[PathBuf]) -> String {
     let budget = match gpt.budget {
         Budget::Seconds(seconds) => format!("seconds = {seconds:?}"),
         Budget::Tokens(tokens) => format!("tokens = {tokens}"),
     };
     let library = workspace.join("crates/sprag-train");
     let mut readable = vec![toolchain.sysroot.clone(), library.clone(), workspace.join("Cargo.toml")];
-    // Not the whole folder: credentials lie beside these.
-    readable.extend(["registry", "git", "config.toml", "config"].map(|name| toolchain.cargo_home.join(name)));
+    // Not the whole folder: credentials lie beside these. And of the registry only what the candidate links:
+    // the other packages may be validation text.
+    let own = ["registry/index", "config.toml", "config"];
+    readable.extend(own.map(|name| toolchain.cargo_home.join(name)));
+    readable.extend(packages.iter().cloned());
     readable.retain(|path| path.exists());
     let build_read: String = readable.iter().map(|path| format!("    {},\n", quoted(path))).collect();
     let bin = toolchain.sysroot.join("bin");
@@ -191,21 +202,16 @@ impl Toolchain {
 
     /// Has cargo drop from the copied lock what the task does not need. Done now, because the lock is a
     /// fixed file: a build that rewrote it would make every trial invalid.
-    fn settle_lock(&self, dir: &Path, environment: &Environment) -> anyhow::Result<()> {
+    fn settle_lock(&self, dir: &Path, environment: &Environment) -> anyhow::Result<Vec<PathBuf>> {
         let cargo = self.sysroot.join("bin/cargo");
         let manifest = dir.join("Cargo.toml");
-        let arguments: [OsString; 6] = [
-            "metadata".into(),
-            "--offline".into(),
-            "--format-version".into(),
-            "1".into(),
-            "--manifest-path".into(),
-            manifest.into(),
-        ];
+        // For this platform alone: packages of others were never fetched.
+        let platform = data::host(&rustc(&environment.cargo()), environment);
+        let arguments = cargo_metadata_arguments(&manifest, platform.as_deref());
         let variables = environment.without(&["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"]);
         let output = process::output(&cargo, arguments, dir, &variables).context("cannot start cargo")?;
         if output.success() {
-            return Ok(());
+            return packages_of(&output.stdout);
         }
         let failure = Failure::new(format!(
             "cargo cannot resolve the task's dependencies offline: {}",
@@ -215,6 +221,29 @@ impl Toolchain {
             .hint("run `cargo fetch` in Sprag's own folder (it needs the network once), then try again")
             .into())
     }
+}
+
+/// Folders and archives, in cargo's registry, of the packages that `cargo metadata` lists.
+fn packages_of(metadata: &[u8]) -> anyhow::Result<Vec<PathBuf>> {
+    let metadata: serde_json::Value =
+        serde_json::from_slice(metadata).context("cannot read what cargo metadata says")?;
+    let mut paths = Vec::new();
+    let packages = metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for package in packages.iter().filter(|package| !package["source"].is_null()) {
+        let manifest = package["manifest_path"].as_str().map(Path::new);
+        let Some(folder) = manifest.and_then(Path::parent) else { continue };
+        paths.push(folder.to_owned());
+        // registry/src/<index>/<package> beside registry/cache/<index>/<package>.crate
+        if let (Some(index), Some(name)) = (folder.parent(), folder.file_name())
+            && let (Some(registry), Some(index)) = (index.parent().and_then(Path::parent), index.file_name())
+        {
+            let mut archive = name.to_owned();
+            archive.push(".crate");
+            paths.push(registry.join("cache").join(index).join(archive));
+        }
+    }
+    paths.sort();
+    Ok(paths)
 }
 
 /// The first commit, by nobody's configuration: no hooks, no signing, no identity of the user's.

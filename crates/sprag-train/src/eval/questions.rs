@@ -78,12 +78,16 @@ pub(super) fn ask(
         asking.send(first)?;
     }
     let mut answered = 0;
+    let mut seconds = Vec::with_capacity(requests.len());
+    let mut answered_at = begun;
     for (at, request) in requests.iter().enumerate() {
         // The candidate computes the next answer while this one is scored.
         if let Some(next) = requests.get(at + 1) {
             asking.send(next)?;
         }
         asking.receive(request, reported)?;
+        seconds.push(answered_at.elapsed().as_secs_f64() / request.len() as f64);
+        answered_at = Instant::now();
         answered += request.len() * windows.seq_len();
         reporter.progress(Stage::Evaluate, || {
             let elapsed_seconds = begun.elapsed().as_secs_f64();
@@ -97,8 +101,30 @@ pub(super) fn ask(
             }
         });
     }
+    first_answer_is_no_training(&seconds, requests.first().map_or(0, Vec::len))?;
     asking.consistency.verdict(asking.tally.token_nats())?;
     Ok(Asked { tally: asking.tally })
+}
+
+/// A candidate that goes on training inside its first answer takes far longer for it than for the others.
+///
+/// `seconds` are per window. Allocation and caches make a first answer slower; ten times the median and two
+/// seconds are far beyond that.
+fn first_answer_is_no_training(seconds: &[f64], first_windows: usize) -> Result<(), Ended> {
+    let Some((first, later)) = seconds.split_first() else { return Ok(()) };
+    let mut later = later.to_vec();
+    later.sort_by(f64::total_cmp);
+    let Some(usual) = later.get(later.len() / 2) else { return Ok(()) };
+    let windows = first_windows as f64;
+    if first * windows <= 10.0 * usual * windows + 2.0 {
+        return Ok(());
+    }
+    let detail = format!(
+        "the first answer took {:.1} s, where others of its size take {:.2} s: training may not go on in it",
+        first * windows,
+        usual * windows
+    );
+    Err(Ended::invalid("overtime", detail))
 }
 
 struct Asking<'a> {

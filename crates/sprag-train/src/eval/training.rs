@@ -9,6 +9,9 @@ use super::outcome::{EvalEvent, Reporter, Stage};
 use super::{Facts, Limits};
 use crate::protocol::{self, Budget, FromCandidate, Start, ToCandidate};
 
+/// How long a smoke test may train on after it was told to stop.
+const SMOKE_FINISH: Duration = Duration::from_secs(10);
+
 /// Most tokens in one batch.
 const BATCH_TOKENS: u64 = 1 << 22;
 
@@ -189,7 +192,9 @@ impl Trainer<'_> {
                 let overshoot = self.overshoot();
                 Some(self.first_batch? + Duration::try_from_secs_f64(seconds).ok()? + overshoot)
             }
-            Budget::Tokens(_) | Budget::Batches(_) => Some(self.stopped? + self.limits.finish),
+            Budget::Tokens(_) => Some(self.stopped? + self.limits.finish),
+            // A smoke test: there is nothing to finish but the step under way.
+            Budget::Batches(_) => Some(self.stopped? + self.limits.finish.min(SMOKE_FINISH)),
         }
     }
 
@@ -230,7 +235,10 @@ impl Trainer<'_> {
                 let overshoot = self.overshoot().as_secs_f64();
                 format!("still training after {spent:.1} s of {budget} (allowed overshoot: {overshoot:.1} s)")
             }
-            _ => format!("still training {:.1} s after {budget}", self.limits.finish.as_secs_f64()),
+            _ => {
+                let since = self.stopped.map_or(0.0, |stopped| stopped.elapsed().as_secs_f64());
+                format!("still training {since:.1} s after {budget}")
+            }
         };
         Ended::invalid("overtime", detail)
     }

@@ -11,6 +11,7 @@ use sprag_train::data::{
 
 use super::{manifest_facts, print_json, println_or_stop};
 use crate::context::Context;
+use crate::environment::Environment;
 use crate::error::Failure;
 use crate::exit_code::ExitCode;
 use crate::numbers;
@@ -105,7 +106,7 @@ fn cargo_metadata(out: &Path, context: &Context) -> anyhow::Result<String> {
     let workspace = template::workspace()?;
     let cargo = context.environment.cargo();
     let variables = context.environment.without(&["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"]);
-    let host = host(&template::rustc(&cargo), context);
+    let host = host(&template::rustc(&cargo), &context.environment);
     let scratch = out.join(".corpus");
     let manifest = data::cargo_corpus_manifest(&workspace, &scratch)?;
     let arguments = data::cargo_metadata_arguments(&manifest, host.as_deref());
@@ -123,8 +124,8 @@ fn cargo_metadata(out: &Path, context: &Context) -> anyhow::Result<String> {
 }
 
 /// The platform of this machine as rustc names it: packages of other platforms need not be there.
-fn host(rustc: &Path, context: &Context) -> Option<String> {
-    let output = process::output(rustc, ["-vV"], Path::new("/"), &context.environment.variables).ok()?;
+pub fn host(rustc: &Path, environment: &Environment) -> Option<String> {
+    let output = process::output(rustc, ["-vV"], Path::new("/"), &environment.variables).ok()?;
     let text = output.text();
     text.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned)
 }
