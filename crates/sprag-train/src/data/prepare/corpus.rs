@@ -3,7 +3,7 @@
 //! Sources hand over candidates; here copies are dropped, packages capped, splits dealt out. The text is read again
 //! when it is needed, so that memory does not grow with the source.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;

@@ -103,7 +103,7 @@ mod tests {
     fn no_split_is_empty_even_with_few_large_parts() {
         assert_eq!(deal(&parts(&[5, 5]), &BTreeSet::new()), None);
         for sizes in [vec![100, 100, 100], vec![1, 1000, 1000, 1000]] {
-            let splits = deal(&parts(&sizes)).unwrap();
+            let splits = deal(&parts(&sizes), &BTreeSet::new()).unwrap();
             assert!(Split::ALL.iter().all(|split| splits.contains(split)), "{splits:?}");
         }
     }
