@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn the_written_task_is_valid_for_both_kinds_of_budget() {
         for budget in [Budget::Seconds(20.0), Budget::Seconds(2.5), Budget::Tokens(10_000_000)] {
-            let text = task_toml(&gpt(budget), Path::new("/src/sprag"), &toolchain());
+            let text = task_toml(&gpt(budget), Path::new("/src/sprag"), &toolchain(), &[]);
             let task = Task::parse(&text, Path::new("/tmp/gpt")).unwrap();
             assert_eq!(task.budget, budget);
             assert!(task.has_smoke());
@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn credentials_of_cargo_stay_out_of_reach() {
-        let text = task_toml(&gpt(Budget::Seconds(1.0)), Path::new("/src/sprag"), &toolchain());
+        let text = task_toml(&gpt(Budget::Seconds(1.0)), Path::new("/src/sprag"), &toolchain(), &[]);
         let task = Task::parse(&text, Path::new("/tmp/gpt")).unwrap();
         assert!(!task.sandbox.build_read.contains(&PathBuf::from("/home/someone/.cargo")));
     }
