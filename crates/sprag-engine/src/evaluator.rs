@@ -53,7 +53,7 @@ impl Message {
         match self {
             Message::Progress(_) => None,
             Message::Passed => Some(Outcome::Passed),
-            Message::Score { value, .. } if !value.is_finite() => {
+            Message::Score { value, .. } if !is_score(value) => {
                 let detail = format!("the evaluator gave {value}, which is no score");
                 Some(Outcome::Invalid(Invalid { reason: Reason::NonFinite, detail }))
             }
@@ -72,6 +72,11 @@ impl Message {
             }
         }
     }
+}
+
+/// True for a number that can be compared: finite, and not so large that its square is not.
+pub fn is_score(value: f64) -> bool {
+    value.abs() < 1e100
 }
 
 #[cfg(test)]

@@ -28,6 +28,12 @@ pub enum Record {
     RunResumed {
         /// Version of the program that resumed it.
         sprag_version: String,
+        /// What the sandbox lacks now.
+        #[serde(default)]
+        sandbox_missing: Vec<String>,
+        /// Facts about the machine now.
+        #[serde(default)]
+        machine: BTreeMap<String, String>,
     },
     /// A torn last line was cut off before the run went on.
     LedgerRepaired {

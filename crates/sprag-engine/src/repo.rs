@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use sprag_measure::process::ProcessError;
 
 pub use changes::{Change, ChangeKind};
+pub(crate) use worktree::remove_all;
 
 use crate::record::CommitId;
 

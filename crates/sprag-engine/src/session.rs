@@ -201,22 +201,34 @@ fn failures_of(trial: &Trial, arm: TrialId) -> Vec<String> {
     invalid.collect()
 }
 
-/// Scores of a kept arm that were not used to select it: everything but its screening run.
+/// Scores of a kept arm that did not help to select it: repeats of the baseline, and its turns as incumbent.
+/// As long as there are fewer than two, its own confirmation runs count too; its screening run never does.
 pub fn unbiased_scores(state: &State, arm: TrialId) -> Vec<f64> {
+    let later =
+        scores_where(state, arm, |measure| measure.trial != arm || measure.purpose == Purpose::Baseline);
+    if later.len() >= 2 { later } else { scores_where(state, arm, |_| true) }
+}
+
+/// The noise of one run, pooled over the arms that are or were incumbents. Runs of a trial that is still open
+/// are left out: the gate counts their scatter itself.
+pub fn noise(state: &State) -> Noise {
+    let decided = |trial: TrialId| state.trial(trial).is_some_and(|trial| trial.verdict.is_some());
+    let kept = state.trials.iter().filter(|trial| trial.kept);
+    let arms: Vec<Vec<f64>> =
+        kept.map(|trial| scores_where(state, trial.id, |measure| decided(measure.trial))).collect();
+    Noise::pooled(arms.iter().map(Vec::as_slice))
+}
+
+fn scores_where(state: &State, arm: TrialId, which: impl Fn(&Measure) -> bool) -> Vec<f64> {
     let runs = state.trials.iter().flat_map(|trial| &trial.runs);
-    let used = runs.filter(|run| run.measure.arm == arm && run.measure.purpose != Purpose::Screen);
+    let used = runs.filter(|run| {
+        run.measure.arm == arm && run.measure.purpose != Purpose::Screen && which(&run.measure)
+    });
     used.filter_map(|run| match &run.outcome {
         Some(Outcome::Scored(score)) => Some(score.value),
         _ => None,
     })
     .collect()
-}
-
-/// The noise of one run, pooled over the arms that are or were incumbents.
-pub fn noise(state: &State) -> Noise {
-    let kept = state.trials.iter().filter(|trial| trial.kept);
-    let arms: Vec<Vec<f64>> = kept.map(|trial| unbiased_scores(state, trial.id)).collect();
-    Noise::pooled(arms.iter().map(Vec::as_slice))
 }
 
 fn policy(state: &State) -> Policy {

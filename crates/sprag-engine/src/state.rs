@@ -36,6 +36,8 @@ pub struct State {
     pub proposer_stopped: Option<String>,
     /// Times the run was resumed.
     pub resumed: u32,
+    /// Trials there were when it was last resumed.
+    pub trials_at_resume: usize,
     /// Torn lines that were cut off.
     pub repaired: u32,
 }
@@ -158,7 +160,13 @@ impl State {
                 self.tip = Some(run.base.clone());
                 self.run = Some((**run).clone());
             }
-            Record::RunResumed { .. } => {
+            Record::RunResumed { sandbox_missing, .. } => {
+                if let Some(run) = &mut self.run {
+                    let new = sandbox_missing.iter().filter(|part| !run.sandbox_missing.contains(part));
+                    let new: Vec<String> = new.cloned().collect();
+                    run.sandbox_missing.extend(new);
+                }
+                self.trials_at_resume = self.trials.len();
                 self.resumed += 1;
                 self.finished = None;
                 self.proposer_stopped = None;

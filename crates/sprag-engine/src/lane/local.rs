@@ -14,9 +14,10 @@ use sprag_measure::process::{
 };
 
 use super::{Arm, BuildEnd, Job, Lane, LaneError, Sign};
-use crate::evaluator::Message;
+use crate::evaluator::{Message, is_score};
 use crate::event::Phase;
 use crate::record::{Invalid, Outcome, Reason, Score};
+use crate::repo::remove_all;
 use crate::sandbox::{self, Confinement, Network, OnViolation, Policy};
 use crate::task::{Task, Values, expand};
 
@@ -81,6 +82,9 @@ impl Lane for Local {
         };
         let limits = Limits {
             wall: Some(build.timeout(longest)),
+            memory_bytes: self.default_memory_bytes,
+            processes: Some(BUILD_PROCESSES),
+            output_bytes: Some(OUTPUT_BYTES),
             gentle: Duration::from_secs(2),
             ..Limits::default()
         };
@@ -108,9 +112,12 @@ impl Lane for Local {
         for file in &build.keep {
             let (from, to) =
                 (self.cache.join(file), arm.out.join(Path::new(file).file_name().unwrap_or_default()));
-            if !from.exists() {
-                let detail =
-                    format!("the build succeeded but left no {} to keep; see `build.keep`", from.display());
+            // A link could hand over what the build may not read.
+            if !from.symlink_metadata().is_ok_and(|kept| kept.is_file()) {
+                let detail = format!(
+                    "the build succeeded but left no file {} to keep; see `build.keep`",
+                    from.display()
+                );
                 return Ok(BuildEnd::Failed(detail));
             }
             copy_synced(&from, &to)
@@ -147,7 +154,8 @@ impl Lane for Local {
             }
             None => self.measure_pattern(command, &limits, job.smoke, watch)?,
         };
-        self.fresh_scratch()?;
+        // The outcome stands whatever becomes of the litter; the next execution empties the folder again.
+        let _ = self.fresh_scratch();
         Ok(outcome)
     }
 }
@@ -225,10 +233,8 @@ impl Local {
     }
 
     fn fresh_scratch(&self) -> Result<(), LaneError> {
-        let wipe = || match fs::remove_dir_all(&self.scratch) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-            _ => fs::create_dir_all(&self.scratch),
-        };
+        // A candidate may have made folders that deny their owner access.
+        let wipe = || remove_all(&self.scratch).and_then(|()| fs::create_dir_all(&self.scratch));
         wipe().map_err(|error| LaneError::new(format!("empty {}", self.scratch.display()), error))
     }
 
@@ -380,7 +386,7 @@ impl Local {
             return invalid(Reason::NoMetric, with_tail(detail, &finished));
         };
         match text.trim().parse::<f64>() {
-            Ok(value) if value.is_finite() => {
+            Ok(value) if is_score(value) => {
                 let mut score = Score { value, self_reported: true, ..Score::default() };
                 add_facts(&mut score, &finished);
                 Ok(Outcome::Scored(score))
@@ -517,6 +523,8 @@ fn add_facts(score: &mut Score, finished: &Finished) {
 
 /// Copies a file and has it on the disk before the ledger says that the build is done.
 fn copy_synced(from: &Path, to: &Path) -> std::io::Result<()> {
-    fs::copy(from, to)?;
-    fs::File::open(to)?.sync_all()
+    let partial = to.with_extension("partial");
+    fs::copy(from, &partial)?;
+    fs::File::open(&partial)?.sync_all()?;
+    fs::rename(partial, to)
 }

@@ -86,7 +86,7 @@ impl Repo {
 }
 
 /// Removes a file, a link or a folder, even one that denies its owner access; what is absent is fine.
-fn remove_all(path: &Path) -> io::Result<()> {
+pub(crate) fn remove_all(path: &Path) -> io::Result<()> {
     let metadata = match path.symlink_metadata() {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other?,

@@ -63,7 +63,7 @@ pub fn merge(setup: Setup, branch: Option<&str>, observer: &mut dyn Observer) ->
 fn open_existing(setup: Setup, observer: &mut dyn Observer) -> Result<Steps<'_>, EngineError> {
     let name = super::named_or_latest(&setup.task.dir, setup.run.as_deref())?;
     let setup = Setup { run: Some(name), new_run: false, ..setup };
-    Steps::open(setup, Box::new(NoLane), Vec::new(), observer)
+    Steps::open_only(setup, Box::new(NoLane), Vec::new(), observer)
 }
 
 /// The kept trials and what they rest on, as a commit message.
@@ -93,7 +93,7 @@ pub fn evidence(state: &State) -> String {
         let scores = unbiased_scores(state, champion);
         if let Some(mean) = sprag_measure::stats::mean(&scores) {
             text += &format!(
-                "Champion: {} {mean:.5} over n={} runs not used to select it\n",
+                "Champion: {} {mean:.5} over n={} runs, its screening run left out\n",
                 run.metric,
                 scores.len()
             );

@@ -14,7 +14,7 @@ use crate::proposer::{self, Brief, Declined, Proposal, Proposer};
 use crate::record::{
     CommitId, Invalid, Measure, Outcome, Proposed, Purpose, Reason, Record, RunStarted, TrialId, Verdict,
 };
-use crate::repo::Repo;
+use crate::repo::{Repo, remove_all};
 use crate::session::{Rules, Step, next_step};
 use crate::state::{Pending, State};
 
@@ -48,11 +48,23 @@ impl<'a> Steps<'a> {
         proposers: Vec<Box<dyn Proposer>>,
         observer: &'a mut dyn Observer,
     ) -> Result<Steps<'a>, EngineError> {
+        let mut steps = Steps::open_only(setup, lane, proposers, observer)?;
+        steps.begin_or_resume()?;
+        Ok(steps)
+    }
+
+    /// [`Steps::open`] without executing anything later: the run is neither begun nor resumed.
+    pub fn open_only(
+        setup: Setup,
+        lane: Box<dyn Lane>,
+        proposers: Vec<Box<dyn Proposer>>,
+        observer: &'a mut dyn Observer,
+    ) -> Result<Steps<'a>, EngineError> {
         let layout = Layout::of(&setup.task.dir);
         let lock = Lock::take(&layout, &format!("since {}", clock::now_rfc3339()))?;
         let repo = open_repo(&setup)?;
         repo.exclude(".sprag/")?;
-        let run = name_of_run(&setup)?;
+        let run = name_of_run(&setup, &repo)?;
         let (ledger, contents) = Ledger::open(&layout.ledger(&run))?;
         let state = State::fold(contents.lines.iter().map(|line| (line.at.as_str(), &line.record)));
         let torn_bytes = contents.torn_bytes;
@@ -66,7 +78,6 @@ impl<'a> Steps<'a> {
             );
             steps.append(Record::LedgerRepaired { dropped_bytes: torn_bytes })?;
         }
-        steps.begin_or_resume()?;
         Ok(steps)
     }
 
@@ -80,7 +91,21 @@ impl<'a> Steps<'a> {
             if self.fixed_sha256_at(&run.base)? != run.fixed_sha256 {
                 return Err(changed("a file listed under `files.external`"));
             }
-            self.append(Record::RunResumed { sprag_version: self.setup.sprag_version.clone() })?;
+            self.append(Record::RunResumed {
+                sprag_version: self.setup.sprag_version.clone(),
+                sandbox_missing: self.setup.sandbox_facts.1.clone(),
+                machine: self.setup.machine.clone(),
+            })?;
+            let (before, now) = (run.machine.get("cpu"), self.setup.machine.get("cpu"));
+            if before != now {
+                self.warn(
+                    format!(
+                        "this run began on another machine ({})",
+                        before.map_or("unknown", String::as_str)
+                    ),
+                    Some("scores of two machines do not compare; `sprag run --new` measures this one".into()),
+                );
+            }
         } else {
             let base = self.repo.head()?;
             let record = RunStarted {
@@ -310,7 +335,7 @@ impl<'a> Steps<'a> {
             self.began = Instant::now();
         }
         self.append(Record::Built { trial: id, attempt, seconds, error })?;
-        if let Some(invalid) = self.tampered(&arm).filter(|_| built) {
+        if let Some(invalid) = self.tampered(&arm)?.filter(|_| built) {
             let line = invalid.to_string();
             self.decide(id, Verdict::Invalid(invalid), line)?;
         }
@@ -341,7 +366,7 @@ impl<'a> Steps<'a> {
             self.lane.measure(&arm, &job, &mut watch)?
         };
         let seconds = began.elapsed().as_secs_f64();
-        let outcome = match (outcome, self.tampered(&arm)) {
+        let outcome = match (outcome, self.tampered(&arm)?) {
             (Outcome::Interrupted, _) => Outcome::Interrupted,
             (_, Some(invalid)) => Outcome::Invalid(invalid),
             (Outcome::Scored(_), None) if smoke => Outcome::Passed,
@@ -354,7 +379,11 @@ impl<'a> Steps<'a> {
 
     /// An arm whose worktree or artifacts are gone (undone decisions, a cleaned folder) is built again.
     fn ensure_built(&mut self, id: TrialId, arm: &Arm) -> Result<Flow, EngineError> {
-        let complete = arm.worktree.exists() && (self.setup.task.build.is_none() || arm.out.exists());
+        let kept = self.setup.task.build.iter().flat_map(|build| &build.keep);
+        let kept = kept.filter_map(|file| Path::new(file).file_name());
+        let built = self.setup.task.build.is_none() || arm.out.exists();
+        let complete =
+            arm.worktree.exists() && built && kept.into_iter().all(|file| arm.out.join(file).exists());
         if complete {
             return Ok(Flow::On);
         }
@@ -369,14 +398,19 @@ impl<'a> Steps<'a> {
         }
     }
 
-    fn tampered(&self, arm: &Arm) -> Option<Invalid> {
-        let expected = &self.state.run.as_ref()?.fixed_sha256;
+    fn tampered(&self, arm: &Arm) -> Result<Option<Invalid>, EngineError> {
+        let Some(run) = &self.state.run else { return Ok(None) };
         let detail = match self.setup.task.fixed_sha256(&arm.worktree) {
-            Ok(found) if found == *expected => return None,
+            Ok(found) if found == run.fixed_sha256 => return Ok(None),
             Ok(_) => "a fixed file is not what it was when the run began".to_owned(),
             Err(error) => error.to_string(),
         };
-        Some(Invalid { reason: Reason::FixedFile, detail })
+        // The candidate is not to blame for what changed outside its worktree.
+        if self.fixed_sha256_at(&run.base)? != run.fixed_sha256 {
+            let what = "a file listed under `files.external`".to_owned();
+            return Err(EngineError::Changed { run: run.run.clone(), what });
+        }
+        Ok(Some(Invalid { reason: Reason::FixedFile, detail }))
     }
 
     fn decide(&mut self, trial: TrialId, verdict: Verdict, reason: String) -> Result<(), EngineError> {
@@ -432,8 +466,14 @@ impl<'a> Steps<'a> {
         let Some(last) = last else {
             return Err(EngineError::Refused("undo the last decision: there is none to take back".into()));
         };
-        let (trial, kept) = (last.id, last.kept);
-        let to = if kept { last.parent.clone() } else { self.tip() };
+        let (trial, kept, parent) = (last.id, last.kept, last.parent.clone());
+        if let Some(open) = self.state.open_trial().map(|open| open.id).filter(|open| kept && *open > trial) {
+            let detail = format!("trial {trial}, on which it was built, was taken back");
+            let invalid = Invalid { reason: Reason::Proposer, detail };
+            let line = invalid.to_string();
+            self.decide(open, Verdict::Invalid(invalid), line)?;
+        }
+        let to = if kept { parent } else { self.tip() };
         self.append(Record::UndoStarted { trial, to: to.clone() })?;
         self.finish_move(&Pending { trial, to, undo: true })?;
         if kept {
@@ -552,7 +592,7 @@ fn watcher<'w>(
     }
 }
 
-fn name_of_run(setup: &Setup) -> Result<String, EngineError> {
+fn name_of_run(setup: &Setup, repo: &Repo) -> Result<String, EngineError> {
     let known = runs(&setup.task.dir);
     match &setup.run {
         Some(name) if setup.new_run && known.contains(name) => Err(EngineError::Refused(format!(
@@ -561,7 +601,10 @@ fn name_of_run(setup: &Setup) -> Result<String, EngineError> {
         Some(name) if setup.new_run || known.contains(name) => valid_name(name),
         Some(name) => named_or_latest(&setup.task.dir, Some(name)),
         None if setup.new_run || known.is_empty() => {
-            let highest = known.iter().map(|name| number_of(name)).max().unwrap_or(0);
+            // Refs outlive a `.sprag` folder that a person removed: their ideas are not overwritten.
+            let refs = repo.list_refs("refs/sprag")?;
+            let used = refs.iter().filter_map(|(name, _)| name.split('/').nth(2));
+            let highest = known.iter().map(String::as_str).chain(used).map(number_of).max().unwrap_or(0);
             Ok(format!("run-{}", highest + 1))
         }
         None => named_or_latest(&setup.task.dir, None),
@@ -583,10 +626,5 @@ fn message(proposal: &Proposal) -> String {
 }
 
 fn remove_dir(dir: &Path) -> Result<(), EngineError> {
-    match std::fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(EngineError::state("remove", dir)(error))
-        }
-        _ => Ok(()),
-    }
+    remove_all(dir).map_err(EngineError::state("remove", dir))
 }
