@@ -15,7 +15,8 @@ const EXPECTED: &[&str] =
 /// Copies the example, runs it with the program of this workspace, reads the result as JSON.
 pub fn run(root: &Path) -> Result<String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    call(root, &cargo, &["build", "-q", "--locked", "-p", "sprag"])?;
+    // The whole workspace, as the tests build it: one package alone would be built with other features.
+    call(root, &cargo, &["build", "-q", "--locked", "--workspace"])?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let sprag = target.join("debug/sprag").into_os_string();
     let folder = std::env::temp_dir().join(format!("sprag-example-{}", std::process::id()));

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use sprag_train::eval::{self, EvalEvent, Options};
+use sprag_train::eval::{self, EvalEvent, Options, Precision};
 use sprag_train::protocol::Budget;
 
 use crate::exit_code::ExitCode;
@@ -41,6 +41,9 @@ struct EvalArgs {
     /// Validation tokens to score
     #[arg(long)]
     val_tokens: Option<u64>,
+    /// Arithmetic of the candidate, which sets how far its answers may differ: `reduced` is bf16 or TF32
+    #[arg(long, default_value = "single", value_parser = ["single", "reduced"])]
+    precision: String,
     /// Longest window asked for, in tokens
     #[arg(long, default_value_t = eval::DEFAULT_MAX_SEQ_LEN)]
     max_seq_len: u32,
@@ -55,6 +58,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     options.smoke = args.phase == "smoke";
     options.val_tokens = args.val_tokens;
     options.max_seq_len = args.max_seq_len;
+    if args.precision == "reduced" {
+        options.precision = Precision::Reduced;
+    }
     let mut print = |event: EvalEvent| say(&event.to_json_line());
     let outcome = eval::evaluate(UnixStream::from(channel), &options, &mut print)?;
     say(&outcome.to_json_line());
