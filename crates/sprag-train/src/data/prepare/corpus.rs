@@ -3,7 +3,7 @@
 //! Sources hand over candidates; here copies are dropped, packages capped, splits dealt out. The text is read again
 //! when it is needed, so that memory does not grow with the source.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -74,7 +74,6 @@ pub(crate) struct Gathered {
     raw_documents: u64,
     raw_bytes: u64,
     split_by: &'static str,
-    train_only: BTreeSet<String>,
 }
 
 /// What was left out, by reason.
@@ -158,11 +157,6 @@ impl Gathered {
         });
     }
 
-    /// Names parts that may be in no split but train.
-    pub(crate) fn keep_for_training(&mut self, parts: BTreeSet<String>) {
-        self.train_only = parts;
-    }
-
     /// Deals the parts out to the splits. Parts are named in the manifest if `list_parts`.
     fn into_corpus(mut self, kind: &str, list_parts: bool) -> Result<Corpus, DataError> {
         let mut sizes: BTreeMap<String, u64> = BTreeMap::new();
@@ -170,7 +164,7 @@ impl Gathered {
             *sizes.entry(document.part.clone()).or_default() += document.bytes();
         }
         let sizes: Vec<(String, u64)> = sizes.into_iter().collect();
-        let Some(splits) = deal(&sizes, &self.train_only) else {
+        let Some(splits) = deal(&sizes) else {
             let bytes = sizes.iter().map(|(_, bytes)| bytes).sum();
             return Err(DataError::TooLittle { documents: self.documents.len() as u64, bytes });
         };

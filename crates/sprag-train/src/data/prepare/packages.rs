@@ -2,7 +2,6 @@
 //!
 //! Which those are is told by what `cargo metadata` printed for the manifest of `corpus_manifest`.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -20,60 +19,21 @@ use crate::data::DataError;
 /// each split holds many.
 pub(crate) const CAP_BYTES: u64 = 400_000;
 
-/// The package of the workspace that candidates are.
-const CANDIDATE: &str = "gpt";
-
 /// Packages read between two reports of progress.
 const CHUNK_PACKAGES: usize = 8;
 
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
-    #[serde(default)]
-    resolve: Option<Resolve>,
-}
-
-/// Who depends on whom, by package ids.
-#[derive(Deserialize)]
-struct Resolve {
-    nodes: Vec<Node>,
-}
-
-#[derive(Deserialize)]
-struct Node {
-    id: String,
-    dependencies: Vec<String>,
 }
 
 #[derive(Deserialize)]
 struct Package {
-    #[serde(default)]
-    id: String,
     name: String,
     version: String,
     /// None for packages of the workspace, which are not part of the corpus: people here wrote them.
     source: Option<String>,
     manifest_path: PathBuf,
-}
-
-impl Metadata {
-    /// Names of the packages that a candidate links. A candidate's build can read their sources, so they must
-    /// not be text that it is scored on.
-    fn linked_by_candidates(&self) -> BTreeSet<String> {
-        let nodes = self.resolve.iter().flat_map(|resolve| &resolve.nodes);
-        let edges: BTreeMap<&str, &[String]> =
-            nodes.map(|node| (node.id.as_str(), node.dependencies.as_slice())).collect();
-        let candidates = self.packages.iter().filter(|one| one.source.is_none() && one.name == CANDIDATE);
-        let mut open: Vec<&str> = candidates.map(|package| package.id.as_str()).collect();
-        let mut linked = BTreeSet::new();
-        while let Some(id) = open.pop() {
-            if linked.insert(id) {
-                open.extend(edges.get(id).copied().unwrap_or_default().iter().map(String::as_str));
-            }
-        }
-        let named = self.packages.iter().filter(|package| linked.contains(package.id.as_str()));
-        named.map(|package| package.name.clone()).collect()
-    }
 }
 
 impl Package {
@@ -86,7 +46,6 @@ impl Package {
 pub(crate) fn gather(metadata_json: &str, on_progress: OnProgress<'_>) -> Result<Gathered, DataError> {
     let metadata: Metadata =
         serde_json::from_str(metadata_json).map_err(|error| DataError::CargoMetadata(error.to_string()))?;
-    let train_only = metadata.linked_by_candidates();
     let mut packages = metadata.packages;
     packages.retain(|package| package.source.is_some());
     if packages.is_empty() {
@@ -104,7 +63,6 @@ pub(crate) fn gather(metadata_json: &str, on_progress: OnProgress<'_>) -> Result
         return Err(DataError::MissingPackages { missing });
     }
     let mut gathered = Gathered::split_by("package");
-    gathered.keep_for_training(train_only);
     let mut done = 0;
     for chunk in packages.chunks(CHUNK_PACKAGES) {
         let read: Result<Vec<_>, _> = chunk.par_iter().map(candidates).collect();
