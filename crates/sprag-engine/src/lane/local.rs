@@ -33,6 +33,8 @@ const PROCESSES: u32 = 256;
 const BUILD_PROCESSES: u32 = 1024;
 /// Time for a candidate to leave after its last answer, and for an evaluator after its candidate is gone.
 const LEAVE: Duration = Duration::from_secs(10);
+/// Time for a candidate to be seen dead after its evaluator gave up on it.
+const DYING: Duration = Duration::from_secs(1);
 
 /// This machine.
 #[derive(Debug)]
@@ -256,6 +258,7 @@ impl Local {
         let mut answer: Option<Outcome> = None;
         let mut ends: [Option<Result<Finished, ProcessError>>; 2] = [None, None];
         let mut left_alone: Option<Instant> = None;
+        let mut dismissed: Option<Instant> = None;
         let mut phase = Phase::Run;
         std::thread::scope(|scope| {
             for (who, command, limits, stop) in [
@@ -295,11 +298,15 @@ impl Local {
                         if who == Who::Evaluator
                             && !matches!(answer, Some(Outcome::Scored(_) | Outcome::Passed))
                         {
-                            stop_candidate.cancel();
+                            dismissed = Some(Instant::now());
                         }
                     }
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => break,
+                }
+                // One that is dying is let die: how it ended says more than the connection that broke.
+                if dismissed.is_some_and(|since| since.elapsed() > DYING) {
+                    stop_candidate.cancel();
                 }
                 let overstayed = left_alone.is_some_and(|since| since.elapsed() > LEAVE);
                 if self.kill.is_cancelled() || overstayed {
