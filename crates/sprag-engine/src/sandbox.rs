@@ -7,7 +7,7 @@
 //! `sandbox-exec`. Memory and time are the business of `sprag_measure::process`.
 //!
 //! What it does not stop:
-//! - reading anything below a listed path or the system's own folders (`/usr`, `/lib`, parts of `/etc`,
+//! - reading anything below a listed path or the system's own folders (programs, libraries and `share` below `/usr`, `/lib`, parts of `/etc`,
 //!   `/proc/sys`, `/sys/devices/system/cpu`), and telling by `stat` whether a path exists elsewhere;
 //! - a kernel bug: there is no virtual machine;
 //! - using the processor, memory bandwidth and disk of the whole machine, so that neighbours become slower;
@@ -309,10 +309,9 @@ pub fn killed_by_sandbox(end: End) -> bool {
 /// Folders and files of the system that every program may read.
 fn system_reads() -> Vec<PathBuf> {
     let paths: &[&str] = if cfg!(target_os = "macos") {
-        &["/usr", "/bin", "/sbin", "/System", "/Library/Apple", "/Library/Developer", "/private/var/db/dyld"]
+        &["/bin", "/sbin", "/System", "/Library/Apple", "/Library/Developer", "/private/var/db/dyld"]
     } else {
         &[
-            "/usr",
             "/bin",
             "/sbin",
             "/lib",
@@ -335,7 +334,13 @@ fn system_reads() -> Vec<PathBuf> {
             "/sys/kernel/mm/transparent_hugepage",
         ]
     };
-    paths.iter().map(|path| Path::new(path).to_owned()).collect()
+    let own = paths.iter().map(|path| Path::new(path).to_owned());
+    // Not `/usr` as a whole: in containers, cargo's registry or a clone with data may lie there.
+    let below = ["/usr", "/usr/local"].into_iter().flat_map(|base| {
+        let folders = ["bin", "sbin", "lib", "lib32", "lib64", "libexec", "include", "share", "cuda"];
+        folders.map(|folder| Path::new(base).join(folder))
+    });
+    own.chain(below).collect()
 }
 
 /// Paths as JSON text. A path that is not UTF-8 loses its strange bytes and then names nothing: it is not

@@ -22,7 +22,7 @@ pub use manifest::{
 };
 #[cfg(feature = "prepare")]
 pub use prepare::{
-    DEFAULT_REPO, DEFAULT_VOCAB_SIZE, PrepareOptions, PrepareProgress, Source, SourceName, Stage,
+    CorpusRoot, DEFAULT_REPO, DEFAULT_VOCAB_SIZE, PrepareOptions, PrepareProgress, Source, SourceName, Stage,
     cargo_corpus_manifest, cargo_metadata_arguments, prepare,
 };
 pub use prepared::{Prepared, Split};

@@ -88,8 +88,8 @@ pub fn write(gpt: &Gpt, context: &Context) -> anyhow::Result<()> {
     let lock = workspace.join("Cargo.lock");
     std::fs::copy(&lock, dir.join("Cargo.lock"))
         .with_context(|| format!("cannot copy {}", lock.display()))?;
-    toolchain.settle_lock(dir, &context.environment)?;
-    write("task.toml", task_toml(gpt, &workspace, &toolchain))?;
+    let packages = toolchain.settle_lock(dir, &context.environment)?;
+    write("task.toml", task_toml(gpt, &workspace, &toolchain, &packages))?;
     commit(dir, &context.environment)
 }
 
@@ -103,15 +103,18 @@ fn manifest(workspace: &Path) -> String {
     )
 }
 
-fn task_toml(gpt: &Gpt, workspace: &Path, toolchain: &Toolchain) -> String {
+fn task_toml(gpt: &Gpt, workspace: &Path, toolchain: &Toolchain, packages: &[PathBuf]) -> String {
     let budget = match gpt.budget {
         Budget::Seconds(seconds) => format!("seconds = {seconds:?}"),
         Budget::Tokens(tokens) => format!("tokens = {tokens}"),
     };
     let library = workspace.join("crates/sprag-train");
     let mut readable = vec![toolchain.sysroot.clone(), library.clone(), workspace.join("Cargo.toml")];
-    // Not the whole folder: credentials lie beside these.
-    readable.extend(["registry", "git", "config.toml", "config"].map(|name| toolchain.cargo_home.join(name)));
+    // Not the whole folder: credentials lie beside these. And of the registry only what the candidate links:
+    // the other packages may be validation text.
+    let own = ["registry/index", "config.toml", "config"];
+    readable.extend(own.map(|name| toolchain.cargo_home.join(name)));
+    readable.extend(packages.iter().cloned());
     readable.retain(|path| path.exists());
     let build_read: String = readable.iter().map(|path| format!("    {},\n", quoted(path))).collect();
     let bin = toolchain.sysroot.join("bin");
@@ -199,7 +202,7 @@ impl Toolchain {
 
     /// Has cargo drop from the copied lock what the task does not need. Done now, because the lock is a
     /// fixed file: a build that rewrote it would make every trial invalid.
-    fn settle_lock(&self, dir: &Path, environment: &Environment) -> anyhow::Result<()> {
+    fn settle_lock(&self, dir: &Path, environment: &Environment) -> anyhow::Result<Vec<PathBuf>> {
         let cargo = self.sysroot.join("bin/cargo");
         let manifest = dir.join("Cargo.toml");
         // For this platform alone: packages of others were never fetched.
@@ -208,7 +211,7 @@ impl Toolchain {
         let variables = environment.without(&["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"]);
         let output = process::output(&cargo, arguments, dir, &variables).context("cannot start cargo")?;
         if output.success() {
-            return Ok(());
+            return packages_of(&output.stdout);
         }
         let failure = Failure::new(format!(
             "cargo cannot resolve the task's dependencies offline: {}",
@@ -218,6 +221,29 @@ impl Toolchain {
             .hint("run `cargo fetch` in Sprag's own folder (it needs the network once), then try again")
             .into())
     }
+}
+
+/// Folders and archives, in cargo's registry, of the packages that `cargo metadata` lists.
+fn packages_of(metadata: &[u8]) -> anyhow::Result<Vec<PathBuf>> {
+    let metadata: serde_json::Value =
+        serde_json::from_slice(metadata).context("cannot read what cargo metadata says")?;
+    let mut paths = Vec::new();
+    let packages = metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for package in packages.iter().filter(|package| !package["source"].is_null()) {
+        let manifest = package["manifest_path"].as_str().map(Path::new);
+        let Some(folder) = manifest.and_then(Path::parent) else { continue };
+        paths.push(folder.to_owned());
+        // registry/src/<index>/<package> beside registry/cache/<index>/<package>.crate
+        if let (Some(index), Some(name)) = (folder.parent(), folder.file_name())
+            && let (Some(registry), Some(index)) = (index.parent().and_then(Path::parent), index.file_name())
+        {
+            let mut archive = name.to_owned();
+            archive.push(".crate");
+            paths.push(registry.join("cache").join(index).join(archive));
+        }
+    }
+    paths.sort();
+    Ok(paths)
 }
 
 /// The first commit, by nobody's configuration: no hooks, no signing, no identity of the user's.
@@ -266,7 +292,7 @@ mod tests {
     #[test]
     fn the_written_task_is_valid_for_both_kinds_of_budget() {
         for budget in [Budget::Seconds(20.0), Budget::Seconds(2.5), Budget::Tokens(10_000_000)] {
-            let text = task_toml(&gpt(budget), Path::new("/src/sprag"), &toolchain());
+            let text = task_toml(&gpt(budget), Path::new("/src/sprag"), &toolchain(), &[]);
             let task = Task::parse(&text, Path::new("/tmp/gpt")).unwrap();
             assert_eq!(task.budget, budget);
             assert!(task.has_smoke());
@@ -281,8 +307,48 @@ mod tests {
     }
 
     #[test]
+    fn of_the_registry_a_build_reads_only_what_the_candidate_links() {
+        let dir = tempfile::tempdir().unwrap();
+        let registry = dir.path().join("registry");
+        let (folder, archive) = (registry.join("src/index-1/linked-1.0.0"), registry.join("cache/index-1"));
+        for path in [&folder, &archive, &registry.join("src/index-1/unlinked-1.0.0")] {
+            std::fs::create_dir_all(path).unwrap();
+        }
+        std::fs::write(archive.join("linked-1.0.0.crate"), "").unwrap();
+        let metadata = serde_json::json!({"packages": [
+            {"name": "linked", "source": "registry+x", "manifest_path": folder.join("Cargo.toml")},
+            {"name": "gpt", "source": null, "manifest_path": dir.path().join("Cargo.toml")},
+        ]});
+        let packages = packages_of(metadata.to_string().as_bytes()).unwrap();
+        assert_eq!(packages, [archive.join("linked-1.0.0.crate"), folder.clone()]);
+        let toolchain = Toolchain { cargo_home: dir.path().to_owned(), ..toolchain() };
+        let text = task_toml(&gpt(Budget::Seconds(1.0)), Path::new("/src/sprag"), &toolchain, &packages);
+        let task = Task::parse(&text, Path::new("/tmp/gpt")).unwrap();
+        let below: Vec<_> =
+            task.sandbox.build_read.iter().filter(|path| path.starts_with(&registry)).collect();
+        assert_eq!(below, [&packages[0], &packages[1]]);
+    }
+
+    #[test]
+    fn what_candidates_are_built_from_is_fetched_with_the_program() {
+        let fetched = include_str!("../../../templates/packages/Cargo.toml");
+        let names = |manifest: &str| -> Vec<String> {
+            let table = manifest.split("[dependencies]").nth(1).unwrap().split("\n[").next().unwrap();
+            let lines = table.lines().filter(|line| !line.starts_with('#'));
+            lines.filter_map(|line| Some(line.split_once('=')?.0.trim().to_owned())).collect()
+        };
+        let library = include_str!("../../sprag-train/Cargo.toml");
+        let model = library.lines().find_map(|line| line.strip_prefix("model = ")).unwrap();
+        let wanted = names(MANIFEST).into_iter().filter(|name| name != "sprag-train");
+        let linked = model.split('"').filter_map(|word| word.strip_prefix("dep:")).map(str::to_owned);
+        for name in wanted.chain(linked) {
+            assert!(names(fetched).contains(&name), "templates/packages lacks {name}");
+        }
+    }
+
+    #[test]
     fn credentials_of_cargo_stay_out_of_reach() {
-        let text = task_toml(&gpt(Budget::Seconds(1.0)), Path::new("/src/sprag"), &toolchain());
+        let text = task_toml(&gpt(Budget::Seconds(1.0)), Path::new("/src/sprag"), &toolchain(), &[]);
         let task = Task::parse(&text, Path::new("/tmp/gpt")).unwrap();
         assert!(!task.sandbox.build_read.contains(&PathBuf::from("/home/someone/.cargo")));
     }

@@ -33,7 +33,7 @@ use super::{
     DataError, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, Split, TOKENIZER_NAME, TokenFileWriter, Vocabulary,
 };
 
-pub use self::corpus_manifest::{cargo_corpus_manifest, cargo_metadata_arguments};
+pub use self::corpus_manifest::{CorpusRoot, cargo_corpus_manifest, cargo_metadata_arguments};
 pub use self::source::{DEFAULT_REPO, Source, SourceName};
 
 /// Token ids of a vocabulary when nothing else is said.

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use sprag_measure::process;
 use sprag_train::data::{
-    self, DEFAULT_VOCAB_SIZE, Manifest, PrepareOptions, PrepareProgress, Source, SourceName, Stage,
+    self, CorpusRoot, DEFAULT_VOCAB_SIZE, Manifest, PrepareOptions, PrepareProgress, Source, SourceName,
+    Stage,
 };
 
 use super::{manifest_facts, print_json, println_or_stop};
@@ -90,7 +91,10 @@ pub fn options(source: Source, out: PathBuf, context: &Context) -> PrepareOption
 /// A source with all that is needed to read it.
 pub fn source(name: SourceName, out: &Path, context: &Context) -> anyhow::Result<Source> {
     Ok(match name {
-        SourceName::Cargo => Source::Cargo { metadata_json: cargo_metadata(out, context)? },
+        SourceName::Cargo => Source::Cargo {
+            metadata_json: cargo_metadata(&[CorpusRoot::Program, CorpusRoot::Candidate], out, context)?,
+            candidate_metadata_json: cargo_metadata(&[CorpusRoot::Candidate], out, context)?,
+        },
         SourceName::Dir(path) => Source::Dir(path),
         SourceName::Parquet(path) => Source::Parquet(path),
         SourceName::Hf { repo, shards } => {
@@ -101,14 +105,14 @@ pub fn source(name: SourceName, out: &Path, context: &Context) -> anyhow::Result
     })
 }
 
-/// What cargo says about the packages that this program and its candidates are built from.
-fn cargo_metadata(out: &Path, context: &Context) -> anyhow::Result<String> {
+/// What cargo says about the packages that the program or its candidates are built from.
+fn cargo_metadata(roots: &[CorpusRoot], out: &Path, context: &Context) -> anyhow::Result<String> {
     let workspace = template::workspace()?;
     let cargo = context.environment.cargo();
     let variables = context.environment.without(&["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"]);
     let host = host(&template::rustc(&cargo), &context.environment);
     let scratch = out.join(".corpus");
-    let manifest = data::cargo_corpus_manifest(&workspace, &scratch)?;
+    let manifest = data::cargo_corpus_manifest(&workspace, roots, &scratch)?;
     let arguments = data::cargo_metadata_arguments(&manifest, host.as_deref());
     let output = process::output(&cargo, arguments, &scratch, &variables);
     let _ = std::fs::remove_dir_all(&scratch);

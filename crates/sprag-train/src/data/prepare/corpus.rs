@@ -3,7 +3,7 @@
 //! Sources hand over candidates; here copies are dropped, packages capped, splits dealt out. The text is read again
 //! when it is needed, so that memory does not grow with the source.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -74,6 +74,7 @@ pub(crate) struct Gathered {
     raw_documents: u64,
     raw_bytes: u64,
     split_by: &'static str,
+    train_only: BTreeSet<String>,
 }
 
 /// What was left out, by reason.
@@ -157,6 +158,11 @@ impl Gathered {
         });
     }
 
+    /// Names parts that may be in no split but train.
+    pub(crate) fn keep_for_training(&mut self, parts: BTreeSet<String>) {
+        self.train_only = parts;
+    }
+
     /// Deals the parts out to the splits. Parts are named in the manifest if `list_parts`.
     fn into_corpus(mut self, kind: &str, list_parts: bool) -> Result<Corpus, DataError> {
         let mut sizes: BTreeMap<String, u64> = BTreeMap::new();
@@ -164,7 +170,7 @@ impl Gathered {
             *sizes.entry(document.part.clone()).or_default() += document.bytes();
         }
         let sizes: Vec<(String, u64)> = sizes.into_iter().collect();
-        let Some(splits) = deal(&sizes) else {
+        let Some(splits) = deal(&sizes, &self.train_only) else {
             let bytes = sizes.iter().map(|(_, bytes)| bytes).sum();
             return Err(DataError::TooLittle { documents: self.documents.len() as u64, bytes });
         };
@@ -235,8 +241,9 @@ impl Corpus {
     /// Finds and cleans the text of a source.
     pub(crate) fn gather(options: &PrepareOptions, on_progress: OnProgress<'_>) -> Result<Corpus, DataError> {
         match &options.source {
-            Source::Cargo { metadata_json } => {
+            Source::Cargo { metadata_json, candidate_metadata_json } => {
                 let mut gathered = packages::gather(metadata_json, on_progress)?;
+                gathered.keep_for_training(packages::names(candidate_metadata_json)?);
                 gathered.cap_parts(packages::CAP_BYTES);
                 gathered.cap_all(options.max_bytes.unwrap_or(u64::MAX));
                 gathered.into_corpus("cargo", true)

@@ -13,26 +13,47 @@ use toml::{Table, Value};
 
 use crate::data::DataError;
 
-/// Packages of the workspace that are built for a trial, and their folders.
-const ROOTS: [(&str, &str); 2] = [("sprag", "crates/sprag"), ("gpt", "templates/gpt")];
+/// A package of the workspace whose dependencies are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CorpusRoot {
+    /// The program.
+    Program,
+    /// The template that candidates begin as.
+    Candidate,
+}
+
+impl CorpusRoot {
+    /// Its name, and its folder in the workspace.
+    fn place(self) -> (&'static str, &'static str) {
+        match self {
+            CorpusRoot::Program => ("sprag", "crates/sprag"),
+            CorpusRoot::Candidate => ("gpt", "templates/gpt"),
+        }
+    }
+}
 
 /// Parts of a package's manifest that name files, or packages that need not be here.
 const LEFT_OUT: [&str; 8] =
     ["bench", "bin", "dev-dependencies", "example", "lib", "lints", "profile", "test"];
 
-/// Writes into `dir` a small workspace with the dependencies of the program and of its template, with the
+/// Writes into `dir` a small workspace with the dependencies of `roots`, with the
 /// `Cargo.lock` of `workspace` beside it, and returns the path of its manifest. What cargo prints when it is run with
 /// `cargo_metadata_arguments` on it is `Source::Cargo`.
-pub fn cargo_corpus_manifest(workspace: &Path, dir: &Path) -> Result<PathBuf, DataError> {
+pub fn cargo_corpus_manifest(
+    workspace: &Path,
+    roots: &[CorpusRoot],
+    dir: &Path,
+) -> Result<PathBuf, DataError> {
+    let roots: Vec<_> = roots.iter().map(|root| root.place()).collect();
     let mut root = read(&workspace.join("Cargo.toml"))?;
     LEFT_OUT.iter().for_each(|key| drop(root.remove(*key)));
     if let Some(Value::Table(table)) = root.get_mut("workspace") {
         table.remove("default-members");
-        let members = ROOTS.map(|(name, _)| Value::from(name)).to_vec();
+        let members = roots.iter().map(|(name, _)| Value::from(*name)).collect();
         table.insert("members".to_owned(), Value::Array(members));
         make_absolute(table, workspace);
     }
-    for (name, folder) in ROOTS {
+    for (name, folder) in roots {
         let folder = workspace.join(folder);
         let mut package = read(&folder.join("Cargo.toml"))?;
         LEFT_OUT.iter().for_each(|key| drop(package.remove(*key)));

@@ -2,6 +2,7 @@
 //!
 //! Which those are is told by what `cargo metadata` printed for the manifest of `corpus_manifest`.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -42,11 +43,19 @@ impl Package {
     }
 }
 
+/// Names of the packages of registries that `cargo metadata` printed.
+pub(crate) fn names(metadata_json: &str) -> Result<BTreeSet<String>, DataError> {
+    let packages = parse(metadata_json)?.packages.into_iter();
+    Ok(packages.filter(|package| package.source.is_some()).map(|package| package.name).collect())
+}
+
+fn parse(metadata_json: &str) -> Result<Metadata, DataError> {
+    serde_json::from_str(metadata_json).map_err(|error| DataError::CargoMetadata(error.to_string()))
+}
+
 /// Reads the packages in the order of their names, the newest version of each first.
 pub(crate) fn gather(metadata_json: &str, on_progress: OnProgress<'_>) -> Result<Gathered, DataError> {
-    let metadata: Metadata =
-        serde_json::from_str(metadata_json).map_err(|error| DataError::CargoMetadata(error.to_string()))?;
-    let mut packages = metadata.packages;
+    let mut packages = parse(metadata_json)?.packages;
     packages.retain(|package| package.source.is_some());
     if packages.is_empty() {
         return Err(DataError::CargoMetadata("it names no package of a registry".to_owned()));

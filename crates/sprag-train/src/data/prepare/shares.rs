@@ -3,6 +3,8 @@
 //! A part (a package with all its versions, or a file) is never divided. Parts are dealt out in the order of a
 //! hash of their names, so that neighbours in the alphabet, which often are one family, do not go together.
 
+use std::collections::BTreeSet;
+
 use sha2::{Digest, Sha256};
 
 use crate::data::Split;
@@ -16,13 +18,15 @@ pub(crate) fn stable_hash(bytes: &[u8]) -> u64 {
     digest.iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte))
 }
 
-/// The split of each part, given its name and bytes; none if there are fewer parts than splits.
-pub(crate) fn deal(parts: &[(String, u64)]) -> Option<Vec<Split>> {
+/// The split of each part, given its name and bytes, those of `train_only` being in train; none if there are
+/// fewer parts than splits.
+pub(crate) fn deal(parts: &[(String, u64)], train_only: &BTreeSet<String>) -> Option<Vec<Split>> {
     if parts.len() < Split::ALL.len() {
         return None;
     }
     let target = parts.iter().map(|(_, bytes)| bytes).sum::<u64>() / SMALL_SHARE;
     let mut order: Vec<usize> = (0..parts.len()).collect();
+    order.retain(|&part| !train_only.contains(&parts[part].0));
     order.sort_by_key(|&part| (stable_hash(parts[part].0.as_bytes()), &parts[part].0));
     let mut splits = vec![Split::Train; parts.len()];
     for split in [Split::Val, Split::Holdout] {
@@ -65,9 +69,20 @@ mod tests {
     }
 
     #[test]
+    fn parts_that_candidates_can_read_are_never_scored_on() {
+        let parts = parts(&[100; 60]);
+        let kept: BTreeSet<String> = (0..40).map(|number| format!("part-{number}")).collect();
+        let splits = deal(&parts, &kept).unwrap();
+        assert!(
+            parts.iter().zip(&splits).all(|(part, split)| !kept.contains(&part.0) || *split == Split::Train)
+        );
+        assert!(splits.contains(&Split::Val) && splits.contains(&Split::Holdout));
+    }
+
+    #[test]
     fn shares_are_near_90_5_5() {
         let parts = parts(&(0..300).map(|number| 1000 + number * number % 9000).collect::<Vec<_>>());
-        let splits = deal(&parts).unwrap();
+        let splits = deal(&parts, &BTreeSet::new()).unwrap();
         let total: u64 = parts.iter().map(|part| part.1).sum();
         for (split, share) in [(Split::Train, 0.9), (Split::Val, 0.05), (Split::Holdout, 0.05)] {
             let found = bytes(&parts, &splits, split) as f64 / total as f64;
@@ -79,16 +94,16 @@ mod tests {
     fn order_of_the_parts_does_not_matter() {
         let forward = parts(&[10, 20, 30, 40, 50, 60, 70, 80, 90, 900]);
         let backward: Vec<_> = forward.iter().rev().cloned().collect();
-        let mut splits = deal(&backward).unwrap();
+        let mut splits = deal(&backward, &BTreeSet::new()).unwrap();
         splits.reverse();
-        assert_eq!(deal(&forward).unwrap(), splits);
+        assert_eq!(deal(&forward, &BTreeSet::new()).unwrap(), splits);
     }
 
     #[test]
     fn no_split_is_empty_even_with_few_large_parts() {
-        assert_eq!(deal(&parts(&[5, 5])), None);
+        assert_eq!(deal(&parts(&[5, 5]), &BTreeSet::new()), None);
         for sizes in [vec![100, 100, 100], vec![1, 1000, 1000, 1000]] {
-            let splits = deal(&parts(&sizes)).unwrap();
+            let splits = deal(&parts(&sizes), &BTreeSet::new()).unwrap();
             assert!(Split::ALL.iter().all(|split| splits.contains(split)), "{splits:?}");
         }
     }

@@ -15,6 +15,8 @@ pub enum Source {
     Cargo {
         /// What `cargo metadata` printed for the manifest of `cargo_corpus_manifest`.
         metadata_json: String,
+        /// The same for what candidates alone link. Their builds can read it, so it is trained on, never scored on.
+        candidate_metadata_json: String,
     },
     /// A folder of text files.
     Dir(PathBuf),

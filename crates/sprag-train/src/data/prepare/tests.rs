@@ -64,7 +64,10 @@ fn packages(dir: &Path, packages: &[(&str, &str)]) -> Source {
         described.push(serde_json::json!({"name": name, "version": version, "source": "registry+x",
             "manifest_path": folder.join("Cargo.toml")}));
     }
-    Source::Cargo { metadata_json: serde_json::json!({ "packages": described }).to_string() }
+    Source::Cargo {
+        metadata_json: serde_json::json!({ "packages": described }).to_string(),
+        candidate_metadata_json: serde_json::json!({ "packages": [] }).to_string(),
+    }
 }
 
 const PACKAGES: [(&str, &str); 7] = [
@@ -278,6 +281,29 @@ fn a_full_disk_is_named_and_the_old_data_stays() {
 }
 
 #[test]
+fn what_candidates_link_is_never_scored_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let names: Vec<String> = (0..24).map(|number| format!("package-{number}")).collect();
+    let list: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "1.0.0")).collect();
+    let Source::Cargo { metadata_json, .. } = packages(dir.path(), &list) else { unreachable!() };
+    let linked: Vec<_> = names[..18].iter().map(|name| {
+        serde_json::json!({"name": name, "version": "1.0.0", "source": "registry+x", "manifest_path": "/absent"})
+    }).collect();
+    let candidate_metadata_json = serde_json::json!({ "packages": linked }).to_string();
+    let source = Source::Cargo { metadata_json, candidate_metadata_json };
+    let manifest = prepare(&options(source, &dir.path().join("out")), &mut |_| {}).unwrap();
+    let scored: Vec<&str> = manifest
+        .source
+        .parts
+        .iter()
+        .filter(|part| part.split != Some(Split::Train))
+        .map(|part| part.name.as_str())
+        .collect();
+    assert!(scored.len() >= 2, "{scored:?}");
+    assert!(scored.iter().all(|name| !names[..18].iter().any(|linked| linked == name)), "{scored:?}");
+}
+
+#[test]
 fn the_corpus_manifest_has_no_development_dependencies() {
     let dir = tempfile::tempdir().unwrap();
     let workspace = dir.path().join("workspace");
@@ -294,7 +320,12 @@ fn the_corpus_manifest_has_no_development_dependencies() {
         &workspace.join("templates/gpt/Cargo.toml"),
         "[package]\nname = \"gpt\"\n[dependencies]\ntrain = { path = \"../../crates/train\" }\n",
     );
-    let path = cargo_corpus_manifest(&workspace, &dir.path().join("copy")).unwrap();
+    let path = cargo_corpus_manifest(
+        &workspace,
+        &[CorpusRoot::Program, CorpusRoot::Candidate],
+        &dir.path().join("copy"),
+    )
+    .unwrap();
     let root = fs::read_to_string(&path).unwrap();
     let program = fs::read_to_string(dir.path().join("copy/sprag/Cargo.toml")).unwrap();
     let template = fs::read_to_string(dir.path().join("copy/gpt/Cargo.toml")).unwrap();
