@@ -1,7 +1,8 @@
 //! What a source file says once comments and layout are taken away: two proposals that say the same are one.
 //!
 //! A scanner, not a parser: it knows just enough of each language to tell comments from strings. In languages
-//! where the layout of lines means something (Python, TOML, directives of the C preprocessor) it is kept.
+//! where the layout of lines means something (Python, TOML, directives of the C preprocessor) it is kept, and so
+//! is all of a language that it does not know.
 
 use std::collections::BTreeMap;
 
@@ -48,6 +49,10 @@ pub fn sha256(files: &BTreeMap<String, Vec<u8>>) -> String {
 /// A source without comments and without white space that means nothing.
 pub fn normalise(path: &str, text: &str) -> String {
     let language = language(path);
+    if language == Language::Other {
+        // YAML, make files, prose: nothing is known to mean nothing but white space at the end of a line.
+        return text.trim_end().lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
+    }
     let mut normal = String::with_capacity(text.len());
     for token in tokens(language, text) {
         match token {
@@ -85,8 +90,9 @@ fn is_operator(c: char) -> bool {
 /// True when two versions of a file differ, and only in what the noise depends on.
 ///
 /// The rule: both have the same tokens except for whole-number literals, and each such literal stands in an
-/// argument, field or assignment that names a seed before it (an identifier with a part that begins with
-/// `seed` or `shuffl`, or is `rng`, or is `random_state`): `SEED = 1`, `manual_seed(1)`, `random_state=1`.
+/// argument, field or assignment that names a seed before it (an identifier with the part `seed`, or
+/// `random_state`, `default_rng`, `PRNGKey`): `SEED = 1`, `manual_seed(1)`, `random_state=1`. `N_SEEDS` and
+/// `SHUFFLE_BUFFER` are more than noise.
 pub fn seed_only(path: &str, before: &str, after: &str) -> bool {
     let language = language(path);
     let (before, after) = (tokens(language, before), tokens(language, after));
@@ -122,11 +128,10 @@ fn is_seed_name(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     let identifier = name.starts_with(|c: char| c.is_alphabetic() || c == '_');
     identifier
-        && (lower == "random_state"
-            || lower
-                .split('_')
-                .any(|part| part == "rng" || part.starts_with("seed") || part.starts_with("shuffl"))
-            || ["Seed", "Rng", "Shuffl"].iter().any(|part| name.contains(part)))
+        && (["random_state", "default_rng", "prngkey"].contains(&lower.as_str())
+            || lower.split('_').any(|part| part == "seed" || part == "seeded")
+            || name.ends_with("Seed")
+            || name.ends_with("Rng"))
 }
 
 fn is_whole_number(token: &str) -> bool {

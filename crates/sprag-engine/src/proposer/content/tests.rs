@@ -52,6 +52,13 @@ fn unfinished_literals_and_comments_end_with_the_file() {
 }
 
 #[test]
+fn of_a_language_that_is_not_known_only_trailing_space_means_nothing() {
+    check("a.yaml", "a:\n  b: 1\n", "a:\nb: 1\n", false);
+    check("Makefile", "all:\n\tcc a b\n", "all:\n\tcc a  b\n", false);
+    check("a.yaml", "a: 1  \nb: 2\n\n", "a: 1\nb: 2\n", true);
+}
+
+#[test]
 fn only_seeds_changed() {
     for (path, before, after, expect) in [
         ("a.rs", "const SEED: u64 = 1;", "const SEED: u64 = 2;", true),
@@ -67,6 +74,9 @@ fn only_seeds_changed() {
         ("a.rs", "random(shape, Normal(0.0, 0.02))", "random(shape, Normal(0.0, 0.05))", false),
         ("a.rs", "const SEED_STD: f64 = 1.0;", "const SEED_STD: f64 = 2.0;", false),
         ("a.py", "seed = 1\nlr = 1\n", "seed = 1\nlr = 2\n", false),
+        ("a.rs", "const SHUFFLE_BUFFER: usize = 100;", "const SHUFFLE_BUFFER: usize = 200;", false),
+        ("a.rs", "const N_SEEDS: usize = 1;", "const N_SEEDS: usize = 2;", false),
+        ("a.rs", "let x = rng.below(4);", "let x = rng.below(8);", false),
         ("a.rs", "let string = 1;", "let string = 2;", false),
         ("a.rs", "let seed = 1;", "let seed = other();", false),
         ("a.rs", "let seed = 1; // a", "let seed = 1; // b", false),
