@@ -19,7 +19,7 @@ use crate::state::State;
 pub struct CheckReport {
     /// Name of the metric.
     pub metric: String,
-    /// Mutable files that differ from the commit checked out.
+    /// Mutable files that differ from the commit that the run began with; without a run, from the one checked out.
     pub changed: Vec<String>,
     /// Seed of the measurement.
     pub seed: u64,
@@ -56,10 +56,19 @@ pub fn check(setup: Setup, observer: &mut dyn Observer) -> Result<CheckReport, E
     let _lock = Lock::take(&layout, &format!("with `sprag check` since {}", clock::now_rfc3339()))?;
     let repo = open_repo(&setup)?;
     repo.exclude(".sprag/")?;
-    let state = load(&task.dir, setup.run.as_deref()).map(|(state, _)| state).unwrap_or_default();
+    let state = match load(&task.dir, setup.run.as_deref()) {
+        Ok((state, _)) => state,
+        Err(EngineError::NoRun { .. }) if setup.run.is_none() => State::default(),
+        Err(error) => return Err(error),
+    };
     let arm = Arm { worktree: layout.worktrees().join("check"), out: layout.outs().join("check") };
     clear(&repo, &arm)?;
-    repo.worktree_add(&arm.worktree, &repo.head()?)?;
+    // Against what the run began with: its scores hold for those fixed files alone.
+    let base = match &state.run {
+        Some(run) => run.base.clone(),
+        None => repo.head()?,
+    };
+    repo.worktree_add(&arm.worktree, &base)?;
     let changed = copy_mutable(&setup, &arm.worktree);
     let scored = changed.and_then(|changed| Ok((changed, score(&setup, &layout, &arm, &state, observer)?)));
     clear(&repo, &arm)?;
@@ -110,7 +119,7 @@ fn copy_mutable(setup: &Setup, worktree: &Path) -> Result<Vec<String>, EngineErr
         changed.push(path.clone());
     }
     if task.fixed_sha256(&task.dir)? != task.fixed_sha256(worktree)? {
-        let what = "check the working tree: a fixed file differs from the commit; take that change back or commit it";
+        let what = "check the working tree: a fixed file differs from the commit that the run began with (without a run, from the last commit); take that change back, or begin a new run with it";
         return Err(EngineError::Refused(what.into()));
     }
     Ok(changed)
