@@ -127,6 +127,13 @@ pub enum Record {
         /// Where the branch is now.
         to: CommitId,
     },
+    /// The champion is about to be brought to a branch of the user's.
+    MergeStarted {
+        /// Trial whose code it is.
+        trial: TrialId,
+        /// That branch.
+        branch: String,
+    },
     /// The champion was brought to a branch of the user's.
     Merged {
         /// Trial whose code it is.

@@ -28,6 +28,8 @@ pub struct State {
     pub tip: Option<CommitId>,
     /// A branch move that was begun and not finished.
     pub pending: Option<Pending>,
+    /// Trial and branch of a merge that was begun and not finished.
+    pub merging: Option<(TrialId, String)>,
     /// Number of the next measurement.
     pub next_measure: MeasureId,
     /// Set when the run ended by itself.
@@ -236,7 +238,8 @@ impl State {
                     self.incumbent = parent_trial;
                 }
             }
-            Record::Merged { .. } => {}
+            Record::MergeStarted { trial, branch } => self.merging = Some((*trial, branch.clone())),
+            Record::Merged { .. } => self.merging = None,
             Record::RunFinished { reason } => self.finished = Some(reason.clone()),
         }
     }

@@ -19,7 +19,7 @@ impl Repo {
         message: &str,
     ) -> Result<CommitId, RepoError> {
         let name = format!("refs/heads/{branch}");
-        let tip = self.read_ref(&name)?.ok_or_else(|| RepoError::NoBranch { branch: branch.to_owned() })?;
+        let tip = self.branch_tip(branch)?;
         let checkout = self.checkout_of(&name)?;
         if let Some(dir) = &checkout {
             self.refuse_dirty(branch, dir)?;
@@ -37,6 +37,12 @@ impl Repo {
             None => self.set_ref(&name, &commit, Some(&tip))?,
         }
         Ok(commit)
+    }
+
+    /// The commit that a branch of the user's is at.
+    pub fn branch_tip(&self, branch: &str) -> Result<CommitId, RepoError> {
+        let tip = self.read_ref(&format!("refs/heads/{branch}"))?;
+        tip.ok_or_else(|| RepoError::NoBranch { branch: branch.to_owned() })
     }
 
     /// The folder where a branch is checked out.

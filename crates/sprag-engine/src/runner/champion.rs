@@ -5,6 +5,7 @@ use super::{EngineError, Setup};
 use crate::event::Observer;
 use crate::lane::{Arm, BuildEnd, Job, Lane, LaneError, Sign};
 use crate::record::{CommitId, Outcome, TrialId};
+use crate::repo::RepoError;
 use crate::session::unbiased_scores;
 use crate::state::State;
 
@@ -55,7 +56,13 @@ pub fn merge(setup: Setup, branch: Option<&str>, observer: &mut dyn Observer) ->
     };
     let tip = state.tip.clone().unwrap_or_default();
     let message = evidence(&state);
-    let commit = steps.repo().merge_into(&branch, &run.base, &tip, &message)?;
+    // A merge that was cut off may have reached the branch: then only its record is missing.
+    let cut_off = state.merging.as_ref() == Some(&(trial, branch.clone()));
+    steps.merge_started(trial, branch.clone())?;
+    let commit = match steps.repo().merge_into(&branch, &run.base, &tip, &message) {
+        Err(RepoError::NothingToMerge { .. }) if cut_off => steps.repo().branch_tip(&branch)?,
+        merged => merged?,
+    };
     steps.merged(trial, commit.clone(), branch.clone())?;
     Ok(Merged { trial, commit, branch, message })
 }

@@ -482,6 +482,11 @@ impl<'a> Steps<'a> {
         Ok(trial)
     }
 
+    /// Records that the champion is about to be merged.
+    pub fn merge_started(&mut self, trial: TrialId, branch: String) -> Result<(), EngineError> {
+        self.append(Record::MergeStarted { trial, branch })
+    }
+
     /// Records that the champion was merged.
     pub fn merged(&mut self, trial: TrialId, commit: CommitId, branch: String) -> Result<(), EngineError> {
         self.append(Record::Merged { trial, commit, branch })

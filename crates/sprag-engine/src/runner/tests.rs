@@ -293,6 +293,24 @@ fn merge_brings_one_commit_with_its_evidence() {
 }
 
 #[test]
+fn a_merge_cut_off_before_its_record_is_recorded_by_the_next() {
+    let fixture = Fixture::new();
+    fixture.run(&["0.5", "0.3"]);
+    let first = merge(fixture.setup(2), None, &mut ()).unwrap();
+    let layout = Layout::of(&fixture.dir().canonicalize().unwrap());
+    let path = layout.ledger(runs(fixture.dir()).last().unwrap());
+    let text = std::fs::read_to_string(&path).unwrap();
+    let last = text.trim_end().rfind('\n').unwrap();
+    assert!(text[last..].contains("\"merged\""), "{text}");
+    std::fs::write(&path, &text[..=last]).unwrap();
+    let again = merge(fixture.setup(2), None, &mut ()).unwrap();
+    assert_eq!((again.trial, again.commit), (first.trial, first.commit));
+    assert_eq!(load(fixture.dir(), None).unwrap().0.merging, None);
+    let third = merge(fixture.setup(2), None, &mut ()).unwrap_err();
+    assert!(third.to_string().contains("already") || third.to_string().contains("nothing"), "{third}");
+}
+
+#[test]
 fn a_changed_task_is_not_resumed() {
     let fixture = Fixture::new();
     fixture.run(&["0.5"]);
