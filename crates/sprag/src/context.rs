@@ -99,7 +99,7 @@ impl Context {
     /// that is allowed.
     pub fn confine(&self, setup: &mut Setup, allow_unsandboxed: bool) -> anyhow::Result<Interrupt> {
         let launcher = self.launcher()?;
-        let capabilities = sandbox::capabilities(&launcher);
+        let capabilities = self.capabilities(allow_unsandboxed)?;
         let mut facts: Vec<String> = capabilities.enforced.iter().map(ToString::to_string).collect();
         facts.extend(capabilities.weaker.iter().map(|weaker| format!("without a second wall: {weaker}")));
         if capabilities.complete() {
@@ -107,17 +107,6 @@ impl Context {
             setup.sandbox_facts = (facts, Vec::new());
         } else {
             let missing: Vec<String> = capabilities.missing.iter().map(ToString::to_string).collect();
-            if !allow_unsandboxed {
-                let hints: Vec<&str> =
-                    capabilities.missing.iter().map(|missing| missing.hint.as_str()).collect();
-                let hint = format!(
-                    "{}; or pass --allow-unsandboxed to run code without a sandbox, which the report will say",
-                    hints.join("; ")
-                );
-                let failure =
-                    Failure::new(format!("the sandbox is not complete here: {}", missing.join("; ")));
-                return Err(failure.hint(hint).code(ExitCode::Unconfined).into());
-            }
             setup.confinement = Confinement::Unsandboxed;
             setup.sandbox_facts = (Vec::new(), missing);
         }
@@ -125,5 +114,21 @@ impl Context {
         setup.cancel = interrupt.cancel.clone();
         setup.kill = interrupt.kill.clone();
         Ok(interrupt)
+    }
+
+    /// What the sandbox can do here; refused when that is not all and nobody said to go on without.
+    pub fn capabilities(&self, allow_unsandboxed: bool) -> anyhow::Result<sandbox::Capabilities> {
+        let capabilities = sandbox::capabilities(&self.launcher()?);
+        if capabilities.complete() || allow_unsandboxed {
+            return Ok(capabilities);
+        }
+        let missing: Vec<String> = capabilities.missing.iter().map(ToString::to_string).collect();
+        let hints: Vec<&str> = capabilities.missing.iter().map(|missing| missing.hint.as_str()).collect();
+        let hint = format!(
+            "{}; or pass --allow-unsandboxed to run code without a sandbox, which the report will say",
+            hints.join("; ")
+        );
+        let failure = Failure::new(format!("the sandbox is not complete here: {}", missing.join("; ")));
+        Err(failure.hint(hint).code(ExitCode::Unconfined).into())
     }
 }

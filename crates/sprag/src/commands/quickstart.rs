@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use sprag_engine::proposer::ProposerSpec;
 use sprag_engine::record::Budget;
 use sprag_engine::runner;
+use sprag_engine::sandbox::Capabilities;
 use sprag_engine::state::State;
 use sprag_engine::task::{FILE, Task};
 use sprag_measure::machine::Machine;
 use sprag_train::data::{Manifest, SourceName};
 
 use super::run::{LimitArgs, Plan, SafetyArgs, carry_out, summary};
-use super::{Recorded, TaskArgs, data, init, manifest_facts, parse_seconds, println_or_stop, quoted};
+use super::{Recorded, TaskArgs, data, init, manifest_facts, parse_seconds, println_or_stop, quoted, status};
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit_code::ExitCode;
@@ -67,7 +68,9 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     {
         return Ok(code);
     }
-    plan(&args, &dir, known, context)?;
+    // Before anything is made: a minute of preparation for nothing would be a poor answer.
+    let capabilities = context.capabilities(args.safety.allow_unsandboxed)?;
+    plan(&args, &dir, known, &capabilities)?;
     if !known {
         begin(&args, &dir, &task_dir, context)?;
     }
@@ -104,7 +107,11 @@ fn finished(args: &Args, task_dir: &Path, context: &Context) -> anyhow::Result<O
     if state.finished.is_none() || args.seconds.is_some() || args.trials.is_some() {
         return Ok(None);
     }
-    let recorded = Recorded::load(context, &TaskArgs { task: task_dir.to_owned(), run: None })?;
+    let task = TaskArgs { task: task_dir.to_owned(), run: None };
+    if args.json {
+        return status::run(status::Args { task, json: true }, context).map(Some);
+    }
+    let recorded = Recorded::load(context, &task)?;
     println_or_stop(&format!("{} holds a finished run:", args.dir.display()))?;
     summary(&recorded.page, context)?;
     let program = context.program_word();
@@ -117,7 +124,7 @@ fn finished(args: &Args, task_dir: &Path, context: &Context) -> anyhow::Result<O
 }
 
 /// What will happen, and on what, in a few lines.
-fn plan(args: &Args, dir: &Path, known: bool, context: &Context) -> anyhow::Result<()> {
+fn plan(args: &Args, dir: &Path, known: bool, capabilities: &Capabilities) -> anyhow::Result<()> {
     if args.json {
         return Ok(());
     }
@@ -131,7 +138,6 @@ fn plan(args: &Args, dir: &Path, known: bool, context: &Context) -> anyhow::Resu
     let cpu = machine.cpu.as_deref().unwrap_or("unknown processor");
     let cores = machine.usable_cores.map_or("?".to_owned(), |cores| cores.to_string());
     let memory = machine.memory_bytes.map_or("unknown".to_owned(), |bytes| numbers::bytes(bytes as f64));
-    let capabilities = sprag_engine::sandbox::capabilities(&context.launcher()?);
     let sandbox = match (capabilities.complete(), capabilities.weaker.len()) {
         (true, 0) => format!("complete ({} parts): no network, files by list", capabilities.enforced.len()),
         (true, n) => format!("complete, without {n} second wall(s); `sprag doctor` names them"),

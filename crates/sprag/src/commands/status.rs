@@ -18,10 +18,10 @@ use crate::ui::words;
 #[command(after_help = "Example: sprag status --task sprag-quickstart/task")]
 pub struct Args {
     #[command(flatten)]
-    task: TaskArgs,
+    pub(super) task: TaskArgs,
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// Prints it.
