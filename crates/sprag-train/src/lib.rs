@@ -13,6 +13,8 @@ pub mod eval;
 #[cfg(feature = "model")]
 pub mod harness;
 #[cfg(feature = "model")]
+pub mod kernels;
+#[cfg(feature = "model")]
 pub mod ops;
 #[cfg(feature = "model")]
 pub mod optim;

@@ -1,0 +1,216 @@
+//! Matrix products of `f32` matrices: in full precision by the `gemm` crate, or with both factors rounded to
+//! bfloat16 and sums kept in `f32`, by our own kernel.
+//!
+//! An element of the result depends on its own row and column alone, bit for bit: not on how many other rows
+//! there are, nor on the number of threads.
+
+use std::fmt;
+
+use rayon::prelude::*;
+
+use super::memory::Buffer;
+use super::{Matrix, MatrixMut};
+
+/// What the factors of a product are rounded to. Sums are always single precision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// Not rounded.
+    Fp32,
+    /// 8 bits of significand. Where the processor cannot multiply them itself it is as slow as `Fp32`, with the
+    /// same results as elsewhere but for the order of sums.
+    Bf16,
+}
+
+impl Precision {
+    /// True where the processor multiplies bfloat16 itself (AVX-512 BF16).
+    pub fn bf16_is_fast() -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return super::bf16::available();
+        #[cfg(not(target_arch = "x86_64"))]
+        return false;
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Precision::Fp32 => "fp32",
+            Precision::Bf16 => "bf16",
+        })
+    }
+}
+
+/// A right factor, made ready for many products.
+#[derive(Debug)]
+pub enum Prepared<'a> {
+    /// As it is.
+    Plain(Matrix<'a>),
+    /// Rounded and packed.
+    #[cfg(target_arch = "x86_64")]
+    Packed(super::bf16::Packed),
+    /// Rounded, row after row, for processors that cannot multiply bfloat16.
+    Rounded {
+        /// Its numbers.
+        data: Buffer,
+        /// Rows and columns.
+        shape: [usize; 2],
+    },
+}
+
+impl<'a> Prepared<'a> {
+    /// Makes `b` ready, on all threads.
+    pub fn new(b: Matrix<'a>, precision: Precision) -> Prepared<'a> {
+        match precision {
+            Precision::Fp32 => Prepared::Plain(b),
+            #[cfg(target_arch = "x86_64")]
+            Precision::Bf16 if super::bf16::available() => {
+                Prepared::Packed(super::bf16::Packed::new(b, true))
+            }
+            Precision::Bf16 => Prepared::Rounded { data: rounded(b), shape: [b.rows(), b.cols()] },
+        }
+    }
+
+    fn shape(&self) -> [usize; 2] {
+        match self {
+            Prepared::Plain(b) => [b.rows(), b.cols()],
+            #[cfg(target_arch = "x86_64")]
+            Prepared::Packed(b) => b.shape(),
+            Prepared::Rounded { shape, .. } => *shape,
+        }
+    }
+
+    /// `out = a b`, or `out += a b` to `accumulate`, on all threads of the current rayon pool.
+    ///
+    /// # Panics
+    /// Shapes do not fit together.
+    pub fn multiply(&self, out: MatrixMut<'_>, a: Matrix<'_>, accumulate: bool) {
+        if !something_to_add(&out, a, self.shape(), accumulate) {
+            return;
+        }
+        match self {
+            Prepared::Plain(b) => full(out, a, *b, accumulate, true),
+            #[cfg(target_arch = "x86_64")]
+            Prepared::Packed(b) => super::bf16::multiply(out, a, b, accumulate, true),
+            Prepared::Rounded { data, shape: [rows, cols] } => {
+                let rounded_a = rounded(a);
+                let a = Matrix::new(&rounded_a, a.rows(), a.cols());
+                full(out, a, Matrix::new(data, *rows, *cols), accumulate, true);
+            }
+        }
+    }
+}
+
+/// `out = a b`, or `out += a b` to `accumulate`, on all threads of the current rayon pool.
+///
+/// # Panics
+/// Shapes do not fit together.
+pub fn matmul(out: MatrixMut<'_>, a: Matrix<'_>, b: Matrix<'_>, accumulate: bool, precision: Precision) {
+    product(out, a, b, accumulate, precision, true);
+}
+
+/// [`matmul`] on the current thread alone.
+pub fn matmul_alone(
+    out: MatrixMut<'_>,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    accumulate: bool,
+    precision: Precision,
+) {
+    product(out, a, b, accumulate, precision, false);
+}
+
+fn product(
+    out: MatrixMut<'_>,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    accumulate: bool,
+    precision: Precision,
+    together: bool,
+) {
+    if !something_to_add(&out, a, [b.rows(), b.cols()], accumulate) {
+        return;
+    }
+    match precision {
+        Precision::Fp32 => full(out, a, b, accumulate, together),
+        #[cfg(target_arch = "x86_64")]
+        Precision::Bf16 if super::bf16::available() => {
+            let b = super::bf16::Packed::new(b, together);
+            super::bf16::multiply(out, a, &b, accumulate, together);
+        }
+        Precision::Bf16 => {
+            let (left, right) = (rounded(a), rounded(b));
+            let (a, b) = (Matrix::new(&left, a.rows(), a.cols()), Matrix::new(&right, b.rows(), b.cols()));
+            full(out, a, b, accumulate, together);
+        }
+    }
+}
+
+/// Checks shapes; answers products that are empty sums.
+fn something_to_add(out: &MatrixMut<'_>, a: Matrix<'_>, [rows, cols]: [usize; 2], accumulate: bool) -> bool {
+    assert!(
+        a.cols() == rows && out.rows() == a.rows() && out.cols() == cols,
+        "{} x {} times {rows} x {cols} is not {} x {}",
+        a.rows(),
+        a.cols(),
+        out.rows(),
+        out.cols()
+    );
+    if rows == 0 {
+        assert!(accumulate, "a sum of nothing has no kernel");
+    }
+    rows > 0 && out.rows() > 0 && out.cols() > 0
+}
+
+/// All elements, row after row, rounded to bfloat16.
+fn rounded(matrix: Matrix<'_>) -> Buffer {
+    let (rows, cols) = (matrix.rows(), matrix.cols());
+    let mut numbers = Buffer::new(rows * cols);
+    numbers.par_chunks_mut(cols.max(1)).enumerate().for_each(|(row, numbers)| {
+        for (col, number) in numbers.iter_mut().enumerate() {
+            let exact = matrix.data()[row * matrix.row_stride() + col * matrix.col_stride()];
+            *number = to_bf16(exact);
+        }
+    });
+    numbers
+}
+
+/// The nearest bfloat16, ties to even. NaN stays NaN.
+fn to_bf16(x: f32) -> f32 {
+    let bits = x.to_bits();
+    let rounded = f32::from_bits((bits.wrapping_add(0x7fff + (bits >> 16 & 1))) & 0xffff_0000);
+    if x.is_nan() { x } else { rounded }
+}
+
+fn full(mut out: MatrixMut<'_>, a: Matrix<'_>, b: Matrix<'_>, accumulate: bool, together: bool) {
+    let threads = if together { rayon::current_num_threads() } else { 1 };
+    let parallelism = if threads > 1 { gemm::Parallelism::Rayon(threads) } else { gemm::Parallelism::None };
+    // SAFETY: the constructors of `Matrix` and `MatrixMut` checked that every element of the given shapes and
+    // strides lies inside what they borrow, and `out` is borrowed mutably, so it overlaps neither factor.
+    // Strides of slices fit `isize`. With `read_dst` false, `out` is not read.
+    unsafe {
+        gemm::gemm(
+            out.rows(),
+            out.cols(),
+            a.cols(),
+            out.as_mut_ptr(),
+            1,
+            out.row_stride().cast_signed(),
+            accumulate,
+            a.data().as_ptr(),
+            a.col_stride().cast_signed(),
+            a.row_stride().cast_signed(),
+            b.data().as_ptr(),
+            b.col_stride().cast_signed(),
+            b.row_stride().cast_signed(),
+            1.0_f32,
+            1.0_f32,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+use super::*;
+
+/// Numbers that look random, the same each time.
+fn numbers(count: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(2_654_435_761) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        f64::from(state) / f64::from(u32::MAX) * 2.0 - 1.0
+    };
+    (0..count).map(|_| next() as f32).collect()
+}
+
+fn at(matrix: &Matrix<'_>, row: usize, col: usize) -> f32 {
+    matrix.data()[row * matrix.row_stride() + col * matrix.col_stride()]
+}
+
+/// Compares with the definition in double precision.
+fn check(a: Matrix<'_>, b: Matrix<'_>, gap: usize, precision: Precision) {
+    let (m, n, k) = (a.rows(), b.cols(), a.cols());
+    let stride = n + gap;
+    for accumulate in [false, true] {
+        let before = numbers(m * stride, 9);
+        let mut out = before.clone();
+        matmul(MatrixMut::strided(&mut out, m, n, stride), a, b, accumulate, precision);
+        let prepare = |x: f32| f64::from(if precision == Precision::Bf16 { to_bf16(x) } else { x });
+        for row in 0..m {
+            for col in 0..stride {
+                let found = out[row * stride + col];
+                if col >= n {
+                    assert_eq!(found, before[row * stride + col], "the gap between rows was written");
+                    continue;
+                }
+                let products = (0..k).map(|i| prepare(at(&a, row, i)) * prepare(at(&b, i, col)));
+                let start = if accumulate { f64::from(before[row * stride + col]) } else { 0.0 };
+                let expected = start + products.sum::<f64>();
+                let tolerance = 2e-7 * (k as f64 + 8.0);
+                assert!(
+                    (f64::from(found) - expected).abs() < tolerance,
+                    "{m} x {k} x {n}, {precision}: ({row}, {col}) is {found}, not {expected}"
+                );
+            }
+        }
+    }
+}
+
+/// Elements that are close to the definition whichever way they were made ready.
+fn precisions() -> [Precision; 2] {
+    [Precision::Fp32, Precision::Bf16]
+}
+
+#[test]
+fn products_of_odd_shapes_in_every_layout_are_those_of_the_definition() {
+    let sizes = [1, 2, 7, 12, 31, 33, 64, 255];
+    for (number, &m) in sizes.iter().enumerate() {
+        for &n in &sizes {
+            let k = sizes[(number * 3 + n) % sizes.len()];
+            let (left, right) = (numbers(m * k, 1), numbers(k * n, 2));
+            for precision in precisions() {
+                let a = [Matrix::new(&left, m, k), Matrix::new(&left, k, m).transposed()];
+                let b = [Matrix::new(&right, k, n), Matrix::new(&right, n, k).transposed()];
+                for a in a {
+                    for b in b {
+                        check(a, b, n % 3, precision);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn long_sums_and_scattered_elements_are_right() {
+    for precision in precisions() {
+        let (m, n, k) = (13, 35, 1300);
+        let (left, right) = (numbers(m * k * 3, 3), numbers(k * n * 2, 4));
+        // Neither rows nor columns are contiguous.
+        check(Matrix::strided(&left, m, k, 3 * k, 3), Matrix::strided(&right, k, n, 2, 2 * k), 0, precision);
+        check(Matrix::new(&left, m, k), Matrix::new(&right, k, n), 5, precision);
+    }
+}
+
+#[test]
+fn a_row_does_not_depend_on_its_neighbours() {
+    let (m, n, k) = (97, 70, 600);
+    let (left, right) = (numbers(m * k, 5), numbers(k * n, 6));
+    let mut all = vec![0.0; m * n];
+    let b = Matrix::new(&right, k, n);
+    matmul(MatrixMut::new(&mut all, m, n), Matrix::new(&left, m, k), b, false, Precision::Bf16);
+    for row in [0, 11, 12, 50, 96] {
+        let mut alone = vec![0.0; n];
+        let a = Matrix::new(&left[row * k..][..k], 1, k);
+        matmul(MatrixMut::new(&mut alone, 1, n), a, b, false, Precision::Bf16);
+        assert_eq!(alone, all[row * n..][..n], "row {row}");
+    }
+}
+
+#[test]
+fn an_empty_sum_adds_nothing() {
+    for precision in precisions() {
+        let mut out = [1.0; 4];
+        matmul(
+            MatrixMut::new(&mut out, 2, 2),
+            Matrix::new(&[], 2, 0),
+            Matrix::new(&[], 0, 2),
+            true,
+            precision,
+        );
+        assert_eq!(out, [1.0; 4]);
+    }
+}
+
+#[test]
+#[should_panic(expected = "2 x 3 times 2 x 2 is not 2 x 2")]
+fn shapes_that_do_not_fit_are_refused() {
+    let mut out = [0.0; 4];
+    matmul(
+        MatrixMut::new(&mut out, 2, 2),
+        Matrix::new(&[0.0; 6], 2, 3),
+        Matrix::new(&[0.0; 4], 2, 2),
+        false,
+        Precision::Fp32,
+    );
+}
+
+#[test]
+fn prepared_or_alone_the_product_is_the_same() {
+    let (m, n, k) = (130, 70, 1100);
+    let (left, right) = (numbers(m * k, 5), numbers(k * n, 6));
+    let (a, b) = (Matrix::new(&left, m, k), Matrix::new(&right, k, n));
+    for precision in precisions() {
+        let [mut together, mut alone, mut prepared] =
+            [const { Vec::new() }; 3].map(|_: Vec<f32>| vec![0.0; m * n]);
+        matmul(MatrixMut::new(&mut together, m, n), a, b, false, precision);
+        matmul_alone(MatrixMut::new(&mut alone, m, n), a, b, false, precision);
+        Prepared::new(b, precision).multiply(MatrixMut::new(&mut prepared, m, n), a, false);
+        for ((together, alone), prepared) in together.iter().zip(&alone).zip(&prepared) {
+            assert!((together - alone).abs() < 1e-4 && together == prepared, "{precision}");
+        }
+    }
+}
+
+#[test]
+fn rounding_goes_to_the_nearest_and_keeps_nan() {
+    for (exact, expected) in [(1.0, 1.0), (1.003_906_2, 1.0), (1.005, 1.007_812_5), (-3.02, -3.015_625)] {
+        assert_eq!(to_bf16(exact), expected, "{exact}");
+    }
+    assert!(to_bf16(f32::NAN).is_nan() && to_bf16(f32::MAX).is_infinite());
+}

@@ -1,0 +1,134 @@
+//! Memory that is lent again and again.
+//!
+//! A training step asks for the same sizes as the one before. Fresh memory of these sizes would come from the
+//! operating system each time, and cost a page fault for every 4 KiB and a pass to clear it.
+
+use std::collections::BTreeMap;
+use std::mem::MaybeUninit;
+use std::ops::{Deref, DerefMut};
+use std::sync::Mutex;
+
+use burn_std::{AccessError, AccessPolicy, AllocationController, AllocationProperty, Bytes};
+
+/// What was given back, by length.
+static FREE: Mutex<BTreeMap<usize, Vec<Vec<f32>>>> = Mutex::new(BTreeMap::new());
+
+/// Shorter ones come from the allocator, which is as fast.
+const WORTH_KEEPING: usize = 4096;
+
+/// Numbers that go back to where they came from when they are dropped.
+#[derive(Debug)]
+pub struct Buffer(Vec<f32>);
+
+impl Buffer {
+    /// `length` numbers of any value: what was left there, or zeros.
+    pub fn new(length: usize) -> Buffer {
+        let kept = if length < WORTH_KEEPING { None } else { free().get_mut(&length).and_then(Vec::pop) };
+        Buffer(kept.unwrap_or_else(|| vec![0.0; length]))
+    }
+
+    /// `length` zeros.
+    pub fn zeros(length: usize) -> Buffer {
+        let mut buffer = Buffer::new(length);
+        buffer.fill(0.0);
+        buffer
+    }
+
+    /// As the storage of a tensor; it comes back when the tensor is gone.
+    pub fn into_bytes(self) -> Bytes {
+        let bytes = size_of_val(&self[..]);
+        // SAFETY: all numbers of a `Vec<f32>` are initialised, so all its bytes are.
+        unsafe { Bytes::from_controller(Box::new(Lent(self)), bytes) }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if self.0.len() >= WORTH_KEEPING {
+            let numbers = std::mem::take(&mut self.0);
+            free().entry(numbers.len()).or_default().push(numbers);
+        }
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.0
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.0
+    }
+}
+
+/// Gives everything that nobody uses back to the allocator: other sizes are coming.
+pub fn release() {
+    free().clear();
+}
+
+fn free() -> std::sync::MutexGuard<'static, BTreeMap<usize, Vec<Vec<f32>>>> {
+    // A panic between two operations on a map of vectors leaves a map of vectors.
+    FREE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// A buffer as the storage of a tensor.
+struct Lent(Buffer);
+
+impl AllocationController for Lent {
+    fn alloc_align(&self) -> usize {
+        align_of::<f32>()
+    }
+
+    fn property(&self) -> AllocationProperty {
+        AllocationProperty::Other
+    }
+
+    unsafe fn memory_mut(&mut self, _: AccessPolicy) -> Result<&mut [MaybeUninit<u8>], AccessError> {
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.0);
+        // SAFETY: the same bytes; the caller promises to write initialised ones only.
+        Ok(unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), bytes.len()) })
+    }
+
+    fn memory(&self, _: AccessPolicy) -> Result<&[MaybeUninit<u8>], AccessError> {
+        let bytes: &[u8] = bytemuck::cast_slice(&self.0);
+        // SAFETY: the same bytes, to read.
+        Ok(unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_tensor_gives_back_is_lent_again() {
+        // A length that no other test uses.
+        let length = 5003;
+        let mut buffer = Buffer::new(length);
+        buffer[17] = 4.0;
+        let place = buffer.as_ptr();
+        let bytes = buffer.into_bytes();
+        assert_eq!(bytemuck::cast_slice::<u8, f32>(&bytes)[17], 4.0);
+        drop(bytes);
+        let again = Buffer::new(length);
+        assert_eq!(again.as_ptr(), place);
+        assert_ne!(Buffer::new(length).as_ptr(), place);
+        drop(again);
+        assert!(Buffer::zeros(length).iter().all(|number| *number == 0.0));
+    }
+
+    #[test]
+    fn a_copy_of_the_storage_is_its_own() {
+        let mut buffer = Buffer::zeros(5004);
+        buffer[0] = 1.0;
+        let bytes = buffer.into_bytes();
+        let copy = bytes.clone();
+        drop(bytes);
+        Buffer::new(5004).fill(7.0);
+        assert_eq!(bytemuck::cast_slice::<u8, f32>(&copy)[0], 1.0);
+    }
+}
