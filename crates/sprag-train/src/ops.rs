@@ -1,29 +1,36 @@
-//! The operations a language model is made of, each written once in plain Burn operations.
+//! The operations a language model is made of.
 //!
-//! Model code calls these and nothing below them, so that a faster kernel for one of them reaches every
-//! candidate by an exchange in this module alone. Activations are `[rows, seq, width]`, split into heads
-//! `[rows, heads, seq, dim]`; weights are `[in, out]`.
+//! Activations are `[rows, seq, width]`, split into heads `[rows, heads, seq, dim]`; weights are `[in, out]`.
+//! In single precision on the CPU they run by [`kernels`](crate::kernels), with gradients written by hand
+//! (`cpu`); elsewhere they are plain Burn operations (`plain`), which Burn's compiler fuses. Either way the
+//! results are ordinary tensors of Burn's graph: any other Burn operation may stand beside them.
 
-mod head_loss;
+mod cpu;
+mod fused;
+mod plain;
+mod precision;
 
-use burn::tensor::module::{self, attention as fused_attention};
-use burn::tensor::ops::AttentionModuleOptions;
-use burn::tensor::{Bool, Device, Int, Tensor, activation};
+use burn::tensor::{Device, Int, Tensor};
 
-pub use head_loss::head_loss;
+pub(crate) use fused::{is_on_cpu, numbers, numbers_mut, plain as storage, tensor, tensor_of};
+pub(crate) use precision::precision;
+pub use precision::{Choice, Precision, set_precision};
 
 /// Added to mean squares before a root is taken.
-const EPSILON: f64 = 1e-6;
+const EPSILON: f64 = crate::kernels::norm::EPSILON as f64;
 /// Up to this softcap the cap itself serves as the shift that keeps sums of exponentials in range: twice as
 /// far below it they are still no denormals.
 const LARGEST_SHIFT: f64 = 30.0;
 
 /// Rows of `table` by token.
+///
+/// # Panics
+/// A token is not below `vocab` (on the CPU).
 pub fn embedding(
     table: Tensor<2>,       // [vocab, width]
     tokens: Tensor<2, Int>, // [rows, seq]
 ) -> Tensor<3> {
-    module::embedding(table, tokens) // [rows, seq, width]
+    if is_on_cpu(&table) { cpu::embedding(table, tokens) } else { plain::embedding(table, tokens) }
 }
 
 /// `x` times `weight`, without bias, as one matrix product over all tokens.
@@ -31,16 +38,17 @@ pub fn linear(
     x: Tensor<3>,      // [rows, seq, in]
     weight: Tensor<2>, // [in, out]
 ) -> Tensor<3> {
-    let ([rows, seq, width], [_, out]) = (x.dims(), weight.dims());
-    let x = x.reshape([rows * seq, width]); // [tokens, in]
-    x.matmul(weight).reshape([rows, seq, out])
+    if is_on_cpu(&x) && is_on_cpu(&weight) {
+        cpu::linear(x, weight, precision())
+    } else {
+        plain::linear(x, weight) // [rows, seq, out]
+    }
 }
 
 /// Scales the last dimension to a root mean square of one. There is no learned gain (Zhang and Sennrich,
 /// <https://arxiv.org/abs/1910.07467>, without it).
 pub fn rms_norm<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    let mean_square = x.clone().square().mean_dim(D - 1); // [.., 1]
-    x * mean_square.add_scalar(EPSILON).sqrt().recip()
+    if is_on_cpu(&x) { cpu::rms_norm(x) } else { plain::rms_norm(x) }
 }
 
 /// Angles of rotary position embeddings (Su et al., <https://arxiv.org/abs/2104.09864>), made once a model.
@@ -70,24 +78,27 @@ pub fn rotary(
     x: Tensor<4>, // [rows, heads, seq, dim]
     angles: &Rotary,
 ) -> Tensor<4> {
-    let [_, _, seq, dim] = x.dims();
-    let half = dim / 2;
-    let cos = angles.cos.clone().narrow(2, 0, seq); // [1, 1, seq, half]
-    let sin = angles.sin.clone().narrow(2, 0, seq); // [1, 1, seq, half]
-    let left = x.clone().narrow(3, 0, half); // [rows, heads, seq, half]
-    let right = x.narrow(3, half, half); // [rows, heads, seq, half]
-    let turned_left = left.clone() * cos.clone() - right.clone() * sin.clone();
-    let turned_right = left * sin + right * cos;
-    Tensor::cat(vec![turned_left, turned_right], 3)
+    plain::rotary(x, angles)
 }
 
-/// Splits the width into heads: `[rows, seq, heads * dim]` to `[rows, heads, seq, dim]`.
+/// [`rotary`], then [`rms_norm`] of each head, then times `scale`: queries and keys whose products are bounded
+/// (Henry et al., <https://arxiv.org/abs/2010.04245>, with root mean squares).
+pub fn rotary_norm(
+    x: Tensor<4>, // [rows, heads, seq, dim]
+    angles: &Rotary,
+    scale: f64,
+) -> Tensor<4> {
+    if is_on_cpu(&x) { cpu::rotary_norm(x, angles, scale) } else { plain::rotary_norm(x, angles, scale) }
+}
+
+/// Splits the width into heads: `[rows, seq, heads * dim]` to `[rows, heads, seq, dim]`. Nothing is moved.
 pub fn split_heads(x: Tensor<3>, heads: usize) -> Tensor<4> {
     let [rows, seq, width] = x.dims();
     x.reshape([rows, seq, heads, width / heads]).swap_dims(1, 2)
 }
 
-/// Puts the heads side by side again: `[rows, heads, seq, dim]` to `[rows, seq, heads * dim]`.
+/// Puts the heads side by side again: `[rows, heads, seq, dim]` to `[rows, seq, heads * dim]`. What the
+/// operations here return is not moved.
 pub fn join_heads(x: Tensor<4>) -> Tensor<3> {
     let [rows, heads, seq, dim] = x.dims();
     x.swap_dims(1, 2).reshape([rows, seq, heads * dim])
@@ -97,65 +108,20 @@ pub fn join_heads(x: Tensor<4>) -> Tensor<3> {
 ///
 /// With fewer key heads than query heads, neighbouring query heads share one (grouped-query attention,
 /// Ainslie et al., <https://arxiv.org/abs/2305.13245>). With a `window`, a token sees itself and the
-/// `window - 1` tokens before it.
+/// `window - 1` tokens before it. On the CPU no more than a block of rows of the weights is ever in memory.
+///
+/// # Panics
+/// `heads` is no multiple of `kv_heads`.
 pub fn attention(
     query: Tensor<4>, // [rows, heads, seq, dim]
     key: Tensor<4>,   // [rows, kv_heads, seq, dim]
     value: Tensor<4>, // [rows, kv_heads, seq, dim]
     window: Option<usize>,
 ) -> Tensor<4> {
-    if query.is_autodiff() || key.is_autodiff() || value.is_autodiff() {
-        attention_composed(query, key, value, window)
+    if is_on_cpu(&query) && is_on_cpu(&key) && is_on_cpu(&value) {
+        cpu::attention(query, key, value, window.unwrap_or(usize::MAX), precision())
     } else {
-        attention_fused(query, key, value, window)
-    }
-}
-
-/// What gradients flow through.
-fn attention_composed(
-    query: Tensor<4>,
-    key: Tensor<4>,
-    value: Tensor<4>,
-    window: Option<usize>,
-) -> Tensor<4> {
-    let ([rows, heads, seq, dim], kv_heads) = (query.dims(), key.dims()[1]);
-    let group = heads / kv_heads;
-    // Query heads that share a key head are stacked as further positions: fewer, larger products, and no
-    // copies of keys and values.
-    let query = query * (dim as f64).powf(-0.5);
-    let query = query.reshape([rows, kv_heads, group * seq, dim]);
-    let scores = query.matmul(key.swap_dims(2, 3)); // [rows, kv_heads, group * seq, seq]
-    let hidden = hidden_positions(seq, window, &scores.device()).repeat_dim(0, group); // [group * seq, seq]
-    let scores = scores.mask_fill(hidden.unsqueeze(), f32::NEG_INFINITY);
-    let weights = activation::softmax(scores, 3); // [rows, kv_heads, group * seq, seq]
-    weights.matmul(value).reshape([rows, heads, seq, dim])
-}
-
-/// The same on a plain device, by the backend's own kernel.
-fn attention_fused(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, window: Option<usize>) -> Tensor<4> {
-    let ([rows, heads, seq, _], kv_heads) = (query.dims(), key.dims()[1]);
-    let shared = |x: Tensor<4>| {
-        let [_, _, _, dim] = x.dims();
-        let x = x.reshape([rows, kv_heads, 1, seq * dim]);
-        x.expand([rows, kv_heads, heads / kv_heads, seq * dim]).reshape([rows, heads, seq, dim])
-    };
-    let mask = window.filter(|window| *window < seq).map(|window| {
-        let hidden = hidden_positions(seq, Some(window), &query.device());
-        hidden.unsqueeze::<4>().expand([rows, heads, seq, seq])
-    });
-    let options = AttentionModuleOptions { is_causal: true, ..Default::default() };
-    fused_attention(query, shared(key), shared(value), mask, None, options)
-}
-
-/// True where a position (row) must not see another (column).
-fn hidden_positions(seq: usize, window: Option<usize>, device: &Device) -> Tensor<2, Bool> {
-    let future = Tensor::<2, Bool>::tril_mask([seq, seq], 0, device); // true above the diagonal
-    match window {
-        Some(window) if window < seq => {
-            let past = Tensor::<2, Bool>::triu_mask([seq, seq], 1 - window.max(1) as i64, device);
-            future.bool_or(past)
-        }
-        _ => future,
+        plain::attention(query, key, value, window) // [rows, heads, seq, dim]
     }
 }
 
@@ -165,8 +131,39 @@ pub fn mlp(
     up: Tensor<2>,   // [width, hidden]
     down: Tensor<2>, // [hidden, width]
 ) -> Tensor<3> {
-    let hidden = activation::relu(linear(x, up)).square(); // [rows, seq, hidden]
-    linear(hidden, down)
+    if is_on_cpu(&x) && is_on_cpu(&up) && is_on_cpu(&down) {
+        cpu::mlp(x, up, down, precision())
+    } else {
+        plain::mlp(x, up, down) // [rows, seq, width]
+    }
+}
+
+/// Two linear layers, the first gated by the SiLU of a third (Shazeer, <https://arxiv.org/abs/2002.05202>).
+pub fn swiglu(
+    x: Tensor<3>,    // [rows, seq, width]
+    gate: Tensor<2>, // [width, hidden]
+    up: Tensor<2>,   // [width, hidden]
+    down: Tensor<2>, // [hidden, width]
+) -> Tensor<3> {
+    let weights = [gate, up, down];
+    if is_on_cpu(&x) && weights.iter().all(is_on_cpu) {
+        cpu::swiglu(x, weights, precision())
+    } else {
+        plain::swiglu(x, weights) // [rows, seq, width]
+    }
+}
+
+/// `x` and `first`, each times its weight, added up: a residual stream that can look back at the embedding.
+pub fn mix(
+    x: Tensor<3>,       // [rows, seq, width]
+    first: Tensor<3>,   // [rows, seq, width]
+    weights: Tensor<2>, // [1, 2]
+) -> Tensor<3> {
+    if is_on_cpu(&x) && is_on_cpu(&first) && is_on_cpu(&weights) {
+        cpu::mix(x, first, weights)
+    } else {
+        plain::mix(x, first, weights) // [rows, seq, width]
+    }
 }
 
 /// Bends logits into `-cap..cap` by a scaled hyperbolic tangent (Gemma 2,
@@ -175,8 +172,7 @@ pub fn softcap<const D: usize>(logits: Tensor<D>, cap: f64) -> Tensor<D> {
     if !cap.is_finite() {
         return logits;
     }
-    // tanh(x) = 2 sigmoid(2 x) - 1, and the sigmoid is several times faster on the CPU.
-    activation::sigmoid(logits * (2.0 / cap)) * (2.0 * cap) - cap
+    if is_on_cpu(&logits) { cpu::softcap(logits, cap) } else { plain::softcap(logits, cap) }
 }
 
 /// Mean negative log-likelihood of the targets in nats a token, from logits before [`softcap`].
@@ -196,6 +192,24 @@ pub fn loss(
         (logits - peak.clone()).exp().sum_dim(1).log() + peak
     };
     (total - target).mean()
+}
+
+/// The same as [`loss`] of [`linear`]`(hidden, head)`. On the CPU it is one pass, forth and back, that never
+/// holds all logits.
+///
+/// # Panics
+/// A target is not below `vocab` (on the CPU).
+pub fn head_loss(
+    hidden: Tensor<3>,       // [rows, seq, width]
+    head: Tensor<2>,         // [width, vocab]
+    targets: Tensor<2, Int>, // [rows, seq]
+    cap: f64,
+) -> Tensor<1> {
+    if is_on_cpu(&hidden) && is_on_cpu(&head) {
+        cpu::head_loss(hidden, head, targets, cap, precision())
+    } else {
+        plain::head_loss(hidden, head, targets, cap)
+    }
 }
 
 /// Floating-point operations that training on one token takes: 6 for each weight that a token is multiplied

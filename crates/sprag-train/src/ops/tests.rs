@@ -1,6 +1,9 @@
-use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Distribution, Gradients, Int, Tensor, TensorData};
 
+use super::plain::{attention_composed, attention_of_backend};
 use super::*;
+use crate::kernels;
+use burn::tensor::activation;
 
 fn device() -> Device {
     Device::flex()
@@ -53,46 +56,235 @@ fn ids<const D: usize>(ids: &[i32], shape: [usize; D]) -> Tensor<D, Int> {
     Tensor::from_data(TensorData::new(ids.to_vec(), shape), &device())
 }
 
-#[test]
-fn gradient_of_linear() {
-    let (x, weight) = (random([2, 3, 4], 1), random([4, 5], 2));
-    check_gradient(x.clone(), |x| linear(x, weight.clone()));
-    check_gradient(weight.clone(), |weight| linear(x.clone(), weight));
+/// Reads a leaf's gradient, in double precision.
+type ReadGradient = Box<dyn Fn(&Gradients) -> Vec<f64>>;
+
+/// Inputs of an operation under test, of one number type.
+struct Leaves {
+    dtype: DType,
+    gradients: Vec<ReadGradient>,
 }
 
-#[test]
-fn gradient_of_embedding() {
-    let tokens = ids(&[0, 2, 2, 1, 4, 0], [2, 3]);
-    check_gradient(random([5, 4], 1), |table| embedding(table, tokens.clone()));
+impl Leaves {
+    /// A random input whose gradient will be compared.
+    fn random<const D: usize>(&mut self, shape: [usize; D]) -> Tensor<D> {
+        let seed = self.gradients.len() as u64 + 1;
+        let leaf = Tensor::from_inner(random(shape, seed).cast(self.dtype)).require_grad();
+        let kept = leaf.clone();
+        let read = move |gradients: &Gradients| doubles(kept.grad(gradients).expect("a gradient"));
+        self.gradients.push(Box::new(read));
+        leaf
+    }
 }
 
-#[test]
-fn gradient_of_rms_norm() {
-    check_gradient(random([2, 3, 8], 1), rms_norm);
+fn doubles<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
+    tensor.inner().cast(DType::F64).try_into_vec_as().unwrap()
 }
 
-#[test]
-fn gradient_of_rotary() {
-    let angles = Rotary::new(6, 8, 100.0, &device());
-    check_gradient(random([2, 3, 5, 8], 1), |x| rotary(x, &angles));
+/// Output of `f`, and the gradients of a weighted sum of it.
+fn forth_and_back<const D: usize>(dtype: DType, f: &dyn Fn(&mut Leaves) -> Tensor<D>) -> Vec<Vec<f64>> {
+    let mut leaves = Leaves { dtype, gradients: Vec::new() };
+    let output = f(&mut leaves);
+    let weights = Tensor::from_inner(random(output.dims(), 99).cast(dtype));
+    let gradients = (output.clone() * weights).sum().backward();
+    let mut all = vec![doubles(output)];
+    all.extend(leaves.gradients.iter().map(|read| read(&gradients)));
+    all
 }
 
+/// Output and gradients in single precision, by the kernels, are those of the plain operations in double
+/// precision, to `tolerance` of the largest of them or of one, whichever is more: what cancels to less than the
+/// inputs, which are about one, cannot be more exact than they are.
+#[track_caller]
+fn check<const D: usize>(tolerance: f64, f: impl Fn(&mut Leaves) -> Tensor<D>) {
+    let (single, double) = (forth_and_back(DType::F32, &f), forth_and_back(DType::F64, &f));
+    for (which, (single, double)) in single.iter().zip(&double).enumerate() {
+        assert_eq!(single.len(), double.len());
+        let largest = double.iter().fold(1.0, |largest: f64, number| largest.max(number.abs()));
+        for (at, (single, double)) in single.iter().zip(double).enumerate() {
+            let what = if which == 0 { "the output".to_owned() } else { format!("gradient {which}") };
+            let error = (single - double).abs();
+            assert!(error <= tolerance * largest, "{what} at {at}: {single} against {double} of {largest}");
+        }
+    }
+}
+
+/// Sizes of which the last is no multiple of anything.
+const ODD: [usize; 5] = [1, 7, 31, 33, 255];
+
 #[test]
-fn gradient_of_attention() {
-    let (query, key, value) = (random([2, 4, 6, 8], 1), random([2, 2, 6, 8], 2), random([2, 2, 6, 8], 3));
-    for window in [None, Some(3)] {
-        check_gradient(query.clone(), |q| attention_composed(q, key.clone(), value.clone(), window));
-        check_gradient(key.clone(), |k| attention_composed(query.clone(), k, value.clone(), window));
-        check_gradient(value.clone(), |v| attention_composed(query.clone(), key.clone(), v, window));
+fn linear_is_the_plain_one() {
+    for (at, width) in ODD.into_iter().enumerate() {
+        let outputs = ODD[(at + 2) % 5];
+        check(2e-6, |leaves| linear(leaves.random([2, 3, width]), leaves.random([width, outputs])));
     }
 }
 
 #[test]
-fn gradient_of_mlp() {
+fn linear_takes_and_gives_gradients_of_any_layout() {
+    check(2e-6, |leaves| {
+        let x = leaves.random([5, 4, 3]).permute([2, 1, 0]); // [3, 4, 5], columns far apart
+        linear(x, leaves.random([7, 5]).transpose()).swap_dims(0, 2)
+    });
+}
+
+#[test]
+fn linear_in_bf16_is_off_by_the_rounding_of_its_factors() {
+    check(1.5e-2, |leaves| {
+        let (x, weight) = (leaves.random([2, 33, 70]), leaves.random([70, 31]));
+        if leaves.dtype == DType::F32 {
+            cpu::linear(x, weight, kernels::Precision::Bf16)
+        } else {
+            linear(x, weight)
+        }
+    });
+}
+
+#[test]
+fn embedding_is_the_plain_one() {
+    let tokens = ids(&[0, 2, 2, 1, 4, 0], [2, 3]);
+    for width in ODD {
+        check(1e-6, |leaves| embedding(leaves.random([5, width]), tokens.clone()));
+    }
+}
+
+#[test]
+#[should_panic(expected = "token 5 of a vocabulary of 5")]
+fn a_token_that_no_table_has_is_refused() {
+    embedding(random([5, 4], 1), ids(&[5], [1, 1]));
+}
+
+#[test]
+fn rms_norm_is_the_plain_one() {
+    for width in ODD {
+        check(3e-6, |leaves| rms_norm(leaves.random([2, 3, width])));
+    }
+    check(3e-6, |leaves| rms_norm(leaves.random([2, 8, 3]).swap_dims(1, 2)));
+}
+
+#[test]
+fn rotary_norm_is_the_plain_one() {
+    for (dtype_dim, heads) in [(8, 3), (2, 1), (66, 2)] {
+        let angles = Rotary::new(6, dtype_dim, 100.0, &device());
+        check(3e-6, |leaves| {
+            let x = split_heads(leaves.random([2, 5, heads * dtype_dim]), heads);
+            let angles = Rotary {
+                cos: angles.cos.clone().cast(leaves.dtype),
+                sin: angles.sin.clone().cast(leaves.dtype),
+            };
+            join_heads(rotary_norm(x, &angles, 1.7))
+        });
+    }
+}
+
+#[test]
+fn attention_is_the_plain_one() {
+    // One block of queries, a second one begun, several; groups of heads; windows inside and across blocks.
+    for (seq, heads, kv_heads, dim) in [(1, 1, 1, 2), (7, 4, 2, 8), (65, 2, 1, 4), (200, 3, 3, 33)] {
+        for window in [None, Some(1), Some(5), Some(70), Some(1000)] {
+            check(5e-6, |leaves| {
+                let mut random = |heads| split_heads(leaves.random([2, seq, heads * dim]), heads);
+                let (query, key, value) = (random(heads) * 3.0, random(kv_heads) * 3.0, random(kv_heads));
+                join_heads(attention(query, key, value, window))
+            });
+        }
+    }
+}
+
+#[test]
+fn attention_takes_heads_of_any_layout() {
+    check(5e-6, |leaves| {
+        let query = leaves.random([2, 4, 9, 6]);
+        let key = leaves.random([6, 9, 2, 2]).permute([3, 2, 1, 0]);
+        attention(query, key, leaves.random([2, 2, 9, 5]), Some(4))
+    });
+}
+
+#[test]
+fn attention_in_bf16_is_off_by_the_rounding_of_its_factors() {
+    check(3e-2, |leaves| {
+        let (query, key) = (leaves.random([2, 4, 80, 16]), leaves.random([2, 2, 80, 16]));
+        let value = leaves.random([2, 2, 80, 16]);
+        if leaves.dtype == DType::F32 {
+            cpu::attention(query, key, value, usize::MAX, kernels::Precision::Bf16)
+        } else {
+            attention(query, key, value, None)
+        }
+    });
+}
+
+#[test]
+fn mlps_are_the_plain_ones() {
+    for (width, hidden) in [(4, 16), (33, 7), (1, 1), (64, 255)] {
+        check(5e-6, |leaves| {
+            let x = leaves.random([2, 3, width]);
+            mlp(x, leaves.random([width, hidden]), leaves.random([hidden, width]))
+        });
+        check(5e-6, |leaves| {
+            let (x, gate) = (leaves.random([2, 3, width]), leaves.random([width, hidden]));
+            swiglu(x, gate, leaves.random([width, hidden]), leaves.random([hidden, width]))
+        });
+    }
+}
+
+#[test]
+fn mix_is_the_plain_one() {
+    check(2e-6, |leaves| mix(leaves.random([2, 3, 700]), leaves.random([2, 3, 700]), leaves.random([1, 2])));
+}
+
+#[test]
+fn head_loss_is_the_plain_one() {
+    // Several blocks, the last one short.
+    let targets: Vec<i32> = (0..150).map(|i| i * 7 % 11).collect();
+    let targets = ids(&targets, [3, 50]);
+    for cap in [5.0, 15.0, 60.0, f64::INFINITY] {
+        check(5e-6, |leaves| {
+            head_loss(leaves.random([3, 50, 8]) * 3.0, leaves.random([8, 11]) * 3.0, targets.clone(), cap)
+        });
+    }
+    let many: Vec<i32> = (0..70).map(|i| i * 977 % 33_000).collect();
+    check(5e-6, |leaves| {
+        head_loss(leaves.random([1, 70, 4]), leaves.random([4, 33_000]), ids(&many, [1, 70]), 15.0)
+    });
+}
+
+#[test]
+fn softcap_is_the_plain_one() {
+    check(2e-6, |leaves| softcap(leaves.random([2, 3, 5]) * 40.0, 15.0));
+    check(2e-6, |leaves| softcap(leaves.random([2, 3, 5]), f64::INFINITY));
+}
+
+#[test]
+fn any_other_operation_may_stand_between_them() {
+    check(1e-5, |leaves| {
+        let x = rms_norm(leaves.random([2, 5, 6]));
+        let hidden = activation::gelu(linear(x.clone(), leaves.random([6, 9]))).powf_scalar(2.0);
+        (linear(hidden, leaves.random([9, 6])) + x).tanh()
+    });
+}
+
+#[test]
+fn an_input_that_needs_no_gradient_gets_none() {
+    let (x, weight) = (random([2, 3, 4], 1), random([4, 5], 2));
+    let leaf = Tensor::from_inner(weight).require_grad();
+    let output = linear(Tensor::from_inner(x.clone()), leaf.clone());
+    let gradient = leaf.grad(&output.sum().backward()).unwrap();
+    let columns = x.reshape([6, 4]).sum_dim(0).reshape([4, 1]).expand([4, 5]);
+    assert_close(gradient, columns, 1e-6);
+}
+
+#[test]
+fn gradient_by_finite_differences() {
+    let (query, key, value) = (random([2, 4, 6, 8], 1), random([2, 2, 6, 8], 2), random([2, 2, 6, 8], 3));
+    check_gradient(query.clone(), |q| attention(q, key.clone(), value.clone(), Some(3)));
+    check_gradient(key.clone(), |k| attention(query.clone(), k, value.clone(), Some(3)));
+    check_gradient(value.clone(), |v| attention(query.clone(), key.clone(), v, Some(3)));
     let (x, up, down) = (random([2, 3, 4], 1), random([4, 16], 2), random([16, 4], 3));
     check_gradient(x.clone(), |x| mlp(x, up.clone(), down.clone()));
-    check_gradient(up.clone(), |up| mlp(x.clone(), up, down.clone()));
-    check_gradient(down.clone(), |down| mlp(x.clone(), up.clone(), down));
+    check_gradient(x.clone(), |x| swiglu(x, up.clone(), up.clone(), down.clone()));
+    check_gradient(x, rms_norm);
+    let angles = Rotary::new(6, 8, 100.0, &device());
+    check_gradient(query, |x| rotary_norm(x, &angles, 1.3));
 }
 
 #[test]
@@ -127,7 +319,7 @@ fn rotary_keeps_lengths_and_makes_products_depend_on_distance_alone() {
 fn attention_does_not_look_ahead() {
     let (query, key, value) = (random([1, 2, 8, 4], 1), random([1, 2, 8, 4], 2), random([1, 2, 8, 4], 3));
     let changed = |x: Tensor<4>| Tensor::cat(vec![x.narrow(2, 0, 5), random([1, 2, 3, 4], 9)], 2);
-    for attend in [attention_composed, attention_fused] {
+    for attend in [attention, attention_composed, attention_of_backend] {
         for window in [None, Some(3)] {
             let before = attend(query.clone(), key.clone(), value.clone(), window);
             let after = attend(changed(query.clone()), changed(key.clone()), changed(value.clone()), window);
@@ -141,7 +333,7 @@ fn attention_does_not_look_ahead() {
 #[test]
 fn a_window_of_one_returns_the_values_themselves() {
     let (query, key, value) = (random([2, 2, 6, 4], 1), random([2, 2, 6, 4], 2), random([2, 2, 6, 4], 3));
-    for attend in [attention_composed, attention_fused] {
+    for attend in [attention, attention_composed, attention_of_backend] {
         assert_close(attend(query.clone(), key.clone(), value.clone(), Some(1)), value.clone(), 1e-6);
     }
 }
@@ -150,7 +342,7 @@ fn a_window_of_one_returns_the_values_themselves() {
 fn a_window_hides_exactly_what_lies_before_it() {
     let (query, key, value) = (random([1, 1, 8, 4], 1), random([1, 1, 8, 4], 2), random([1, 1, 8, 4], 3));
     let first_changed = |x: Tensor<4>| Tensor::cat(vec![random([1, 1, 1, 4], 9), x.narrow(2, 1, 7)], 2);
-    for attend in [attention_composed, attention_fused] {
+    for attend in [attention, attention_composed, attention_of_backend] {
         let before = attend(query.clone(), key.clone(), value.clone(), Some(3));
         let after = attend(query.clone(), first_changed(key.clone()), first_changed(value.clone()), Some(3));
         assert_close(before.clone().narrow(2, 3, 5), after.clone().narrow(2, 3, 5), 0.0);
@@ -166,7 +358,7 @@ fn grouped_query_attention_equals_repeated_heads() {
         let heads = (0..6).map(|head| x.clone().narrow(1, head / 3, 1)).collect();
         Tensor::cat(heads, 1)
     };
-    for attend in [attention_composed, attention_fused] {
+    for attend in [attention, attention_composed, attention_of_backend] {
         for window in [None, Some(2)] {
             let grouped = attend(query.clone(), key.clone(), value.clone(), window);
             let plain = attend(query.clone(), repeated(&key), repeated(&value), window);
@@ -176,46 +368,11 @@ fn grouped_query_attention_equals_repeated_heads() {
 }
 
 #[test]
-fn fused_and_composed_attention_agree() {
-    let (query, key, value) = (random([2, 4, 33, 8], 1), random([2, 2, 33, 8], 2), random([2, 2, 33, 8], 3));
-    for window in [None, Some(1), Some(7), Some(33), Some(1000)] {
-        let fused = attention_fused(query.clone(), key.clone(), value.clone(), window);
-        let composed = attention_composed(query.clone(), key.clone(), value.clone(), window);
-        assert_close(fused, composed, 1e-5);
-    }
-}
-
-#[test]
 fn mlp_squares_what_relu_lets_through() {
     let identity = Tensor::<2>::eye(3, &device());
     let x = Tensor::<3>::from_floats([[[-2.0, 0.5, 3.0]]], &device());
     let expected = Tensor::<3>::from_floats([[[0.0, 0.25, 9.0]]], &device());
     assert_close(mlp(x, identity.clone(), identity), expected, 1e-6);
-}
-
-#[test]
-fn head_loss_and_its_gradients_are_those_of_the_two_operations() {
-    // Three blocks, the last one short; the device's threads share them.
-    let (hidden, head) = (random([3, 50, 8], 1), random([8, 11], 2));
-    let targets: Vec<i32> = (0..150).map(|i| i * 7 % 11).collect();
-    let targets = ids(&targets, [3, 50]);
-    for cap in [5.0, 15.0, 60.0] {
-        let gradients = |together: bool| {
-            let hidden = Tensor::from_inner(hidden.clone() * 3.0).require_grad();
-            let head = Tensor::from_inner(head.clone() * 3.0).require_grad();
-            let loss = if together {
-                head_loss(hidden.clone(), head.clone(), targets.clone(), cap)
-            } else {
-                loss(linear(hidden.clone(), head.clone()), targets.clone(), cap)
-            };
-            let gradients = loss.backward();
-            (loss, hidden.grad(&gradients).unwrap(), head.grad(&gradients).unwrap())
-        };
-        let (one, other) = (gradients(true), gradients(false));
-        assert_close(one.0, other.0, 1e-5);
-        assert_close(one.1, other.1, 1e-5);
-        assert_close(one.2, other.2, 1e-5);
-    }
 }
 
 /// The definition, in double precision.

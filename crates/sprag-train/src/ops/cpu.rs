@@ -1,0 +1,416 @@
+//! The operations on the CPU, by [`kernels`](crate::kernels), each with its gradient.
+
+use std::sync::Arc;
+
+use burn::backend::flex::FlexTensor;
+use burn::tensor::{Int, Tensor};
+
+use super::Rotary;
+use super::fused::{
+    Gradient, apply, contiguous, dims, heads, ids, numbers, plain, tensor, tensor_of_heads,
+    with_whole_vectors,
+};
+use crate::kernels::attention::Attention;
+use crate::kernels::memory::Buffer;
+use crate::kernels::rotary::Angles;
+use crate::kernels::{Matrix, MatrixMut, Precision, activation, loss, matmul, mix as mixing, norm, rotary};
+
+/// A tensor of any number of dimensions as rows of its last one.
+fn rows_of(x: &FlexTensor) -> Matrix<'_> {
+    let width = x.layout().shape().last().copied().unwrap_or(1);
+    let numbers = numbers(x);
+    Matrix::new(numbers, numbers.len() / width.max(1), width)
+}
+
+/// `a b` as a new matrix.
+fn product(a: Matrix<'_>, b: Matrix<'_>, precision: Precision) -> Buffer {
+    let mut out = Buffer::new(a.rows() * b.cols());
+    matmul(MatrixMut::new(&mut out, a.rows(), b.cols()), a, b, false, precision);
+    out
+}
+
+/// A new tensor like `x`, filled by `f`.
+fn like(x: &FlexTensor, f: impl FnOnce(&mut [f32])) -> FlexTensor {
+    let mut out = Buffer::new(numbers(x).len());
+    f(&mut out);
+    shaped_like(out, x)
+}
+
+fn shaped_like(buffer: Buffer, x: &FlexTensor) -> FlexTensor {
+    tensor(buffer, [numbers(x).len()]).reshape(x.layout().shape().clone())
+}
+
+// --- Embedding ---
+
+#[derive(Clone, Debug)]
+struct EmbeddingGradient {
+    tokens: Arc<Vec<usize>>,
+    shape: [usize; 2],
+}
+
+pub(super) fn embedding(table: Tensor<2>, tokens: Tensor<2, Int>) -> Tensor<3> {
+    let [rows, seq] = tokens.dims();
+    let tokens = ids(tokens);
+    let output = apply([table.into_dispatch()], |[table]| {
+        let table = contiguous(table);
+        let [vocab, width] = dims(&table);
+        let mut out = Buffer::new(tokens.len() * width);
+        for (out, token) in out.chunks_exact_mut(width).zip(&tokens) {
+            assert!(*token < vocab, "token {token} of a vocabulary of {vocab}");
+            out.copy_from_slice(&numbers(&table)[token * width..][..width]);
+        }
+        let gradient = EmbeddingGradient { tokens: Arc::new(tokens), shape: [vocab, width] };
+        (tensor(out, [rows, seq, width]), gradient)
+    });
+    Tensor::from_dispatch(output)
+}
+
+impl Gradient<1> for EmbeddingGradient {
+    fn backward(self, output: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
+        let [vocab, width] = self.shape;
+        let mut by_table = Buffer::zeros(vocab * width);
+        loss::add_rows(&mut by_table, &self.tokens, numbers(&contiguous(output)), width);
+        [Some(tensor(by_table, [vocab, width]))]
+    }
+}
+
+// --- Linear ---
+
+#[derive(Clone, Debug)]
+struct LinearGradient {
+    x: FlexTensor,
+    weight: FlexTensor,
+    precision: Precision,
+}
+
+pub(super) fn linear(x: Tensor<3>, weight: Tensor<2>, precision: Precision) -> Tensor<3> {
+    let output = apply([x.into_dispatch(), weight.into_dispatch()], |inputs| {
+        let [x, weight] = inputs.map(contiguous);
+        let [rows, seq, _] = dims(&x);
+        let out = product(rows_of(&x), rows_of(&weight), precision);
+        let out = tensor(out, [rows, seq, rows_of(&weight).cols()]);
+        (out, LinearGradient { x, weight, precision })
+    });
+    Tensor::from_dispatch(output)
+}
+
+impl Gradient<2> for LinearGradient {
+    fn backward(self, output: FlexTensor, [x, weight]: [bool; 2]) -> [Option<FlexTensor>; 2] {
+        let output = contiguous(output);
+        let gradient = rows_of(&output);
+        let by_x = || product(gradient, rows_of(&self.weight).transposed(), self.precision);
+        let by_weight = || product(rows_of(&self.x).transposed(), gradient, self.precision);
+        [x.then(|| shaped_like(by_x(), &self.x)), weight.then(|| shaped_like(by_weight(), &self.weight))]
+    }
+}
+
+// --- Norms and positions ---
+
+#[derive(Clone, Debug)]
+struct NormGradient {
+    x: FlexTensor,
+}
+
+pub(super) fn rms_norm<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    let output = apply([x.into_dispatch()], |inputs| {
+        let [x] = inputs.map(contiguous);
+        let out = like(&x, |out| norm::rms_norm(out, numbers(&x), rows_of(&x).cols()));
+        (out, NormGradient { x })
+    });
+    Tensor::from_dispatch(output)
+}
+
+impl Gradient<1> for NormGradient {
+    fn backward(self, output: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
+        let (x, output) = (self.x, contiguous(output));
+        let width = rows_of(&x).cols();
+        [Some(like(&x, |out| norm::rms_norm_gradient(out, numbers(&x), numbers(&output), width)))]
+    }
+}
+
+#[derive(Clone, Debug)]
+struct RotaryNormGradient {
+    x: FlexTensor,
+    cos: FlexTensor,
+    sin: FlexTensor,
+    scale: f32,
+}
+
+impl RotaryNormGradient {
+    fn angles(&self) -> Angles<'_> {
+        Angles { cos: numbers(&self.cos), sin: numbers(&self.sin) }
+    }
+}
+
+pub(super) fn rotary_norm(x: Tensor<4>, angles: &Rotary, scale: f64) -> Tensor<4> {
+    let (cos, sin) = (plain(angles.cos.clone()), plain(angles.sin.clone()));
+    let output = apply([x.into_dispatch()], |[x]| {
+        let gradient = RotaryNormGradient { x: with_whole_vectors(x), cos, sin, scale: scale as f32 };
+        let view = heads(&gradient.x);
+        let mut out = Buffer::new(view.shape().into_iter().product::<usize>() * view.dim());
+        rotary::rotary_norm(&mut out, view, gradient.angles(), gradient.scale);
+        (tensor_of_heads(out, view.shape(), view.dim()), gradient)
+    });
+    Tensor::from_dispatch(output)
+}
+
+impl Gradient<1> for RotaryNormGradient {
+    fn backward(self, output: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
+        let output = with_whole_vectors(output);
+        let view = heads(&self.x);
+        let mut by_x = Buffer::new(view.shape().into_iter().product::<usize>() * view.dim());
+        rotary::rotary_norm_gradient(&mut by_x, view, heads(&output), self.angles(), self.scale);
+        [Some(tensor_of_heads(by_x, view.shape(), view.dim()))]
+    }
+}
+
+// --- Attention ---
+
+#[derive(Clone, Debug)]
+struct AttentionGradient {
+    attention: Attention,
+    inputs: [FlexTensor; 3],
+    log_sums: Arc<Buffer>,
+}
+
+pub(super) fn attention(
+    query: Tensor<4>,
+    key: Tensor<4>,
+    value: Tensor<4>,
+    window: usize,
+    precision: Precision,
+) -> Tensor<4> {
+    let [_, _, _, dim] = query.dims();
+    let attention = Attention { window: window.max(1), scale: (dim as f32).sqrt().recip(), precision };
+    let output = apply([query, key, value].map(Tensor::into_dispatch), |inputs| {
+        let inputs = inputs.map(with_whole_vectors);
+        let [query, key, value] = inputs.each_ref().map(heads);
+        let queries = query.shape().into_iter().product::<usize>();
+        let (mut out, mut log_sums) = (Buffer::new(queries * value.dim()), Buffer::new(queries));
+        attention.forward(&mut out, &mut log_sums, query, key, value);
+        let out = tensor_of_heads(out, query.shape(), value.dim());
+        (out, AttentionGradient { attention, log_sums: Arc::new(log_sums), inputs })
+    });
+    Tensor::from_dispatch(output)
+}
+
+impl Gradient<3> for AttentionGradient {
+    fn backward(self, output: FlexTensor, _: [bool; 3]) -> [Option<FlexTensor>; 3] {
+        let output = with_whole_vectors(output);
+        let views = self.inputs.each_ref().map(heads);
+        let [mut query, mut key, mut value] =
+            views.map(|view| Buffer::new(view.shape().into_iter().product::<usize>() * view.dim()));
+        let by = [&mut query[..], &mut key[..], &mut value[..]];
+        self.attention.backward(by, heads(&output), &self.log_sums, views);
+        let [of_query, of_key, of_value] = views;
+        [(query, of_query), (key, of_key), (value, of_value)]
+            .map(|(by, view)| Some(tensor_of_heads(by, view.shape(), view.dim())))
+    }
+}
+
+// --- MLP ---
+
+#[derive(Clone, Debug)]
+struct MlpGradient {
+    x: FlexTensor,
+    up: FlexTensor,
+    down: FlexTensor,
+    /// Before the activation, `[tokens, hidden]`.
+    hidden: Arc<Buffer>,
+    precision: Precision,
+}
+
+pub(super) fn mlp(x: Tensor<3>, up: Tensor<2>, down: Tensor<2>, precision: Precision) -> Tensor<3> {
+    let output = apply([x.into_dispatch(), up.into_dispatch(), down.into_dispatch()], |inputs| {
+        let [x, up, down] = inputs.map(contiguous);
+        let hidden = product(rows_of(&x), rows_of(&up), precision);
+        let gradient = MlpGradient { x, up, down, hidden: Arc::new(hidden), precision };
+        let activated = gradient.activated();
+        let [rows, seq, _] = dims(&gradient.x);
+        let out = product(gradient.matrix(&activated), rows_of(&gradient.down), precision);
+        (tensor(out, [rows, seq, rows_of(&gradient.down).cols()]), gradient)
+    });
+    Tensor::from_dispatch(output)
+}
+
+impl MlpGradient {
+    fn matrix<'a>(&self, hidden: &'a [f32]) -> Matrix<'a> {
+        let width = rows_of(&self.up).cols();
+        Matrix::new(hidden, hidden.len() / width.max(1), width)
+    }
+
+    fn activated(&self) -> Buffer {
+        let mut activated = Buffer::new(self.hidden.len());
+        activation::squared_relu(&mut activated, &self.hidden);
+        activated
+    }
+}
+
+impl Gradient<3> for MlpGradient {
+    fn backward(self, output: FlexTensor, [x, up, down]: [bool; 3]) -> [Option<FlexTensor>; 3] {
+        let output = contiguous(output);
+        let (gradient, precision) = (rows_of(&output), self.precision);
+        let by_down = down.then(|| {
+            let activated = self.activated();
+            let by_down = product(self.matrix(&activated).transposed(), gradient, precision);
+            shaped_like(by_down, &self.down)
+        });
+        let mut by_hidden = product(gradient, rows_of(&self.down).transposed(), precision);
+        activation::squared_relu_gradient(&mut by_hidden, &self.hidden);
+        let by_hidden = self.matrix(&by_hidden);
+        let by_up = || product(rows_of(&self.x).transposed(), by_hidden, precision);
+        let by_x = || product(by_hidden, rows_of(&self.up).transposed(), precision);
+        [x.then(|| shaped_like(by_x(), &self.x)), up.then(|| shaped_like(by_up(), &self.up)), by_down]
+    }
+}
+
+#[derive(Clone, Debug)]
+struct SwigluGradient {
+    /// `x`, `gate`, `up`, `down`.
+    inputs: [FlexTensor; 4],
+    /// Before the activation, `[tokens, hidden]`: through the gate, and up.
+    hidden: [Arc<Buffer>; 2],
+    precision: Precision,
+}
+
+pub(super) fn swiglu(x: Tensor<3>, [gate, up, down]: [Tensor<2>; 3], precision: Precision) -> Tensor<3> {
+    let inputs = [x.into_dispatch(), gate.into_dispatch(), up.into_dispatch(), down.into_dispatch()];
+    let output = apply(inputs, |inputs| {
+        let inputs = inputs.map(contiguous);
+        let [x, gate, up, down] = &inputs;
+        let hidden = [gate, up].map(|weight| Arc::new(product(rows_of(x), rows_of(weight), precision)));
+        let mut activated = Buffer::new(hidden[0].len());
+        activation::swiglu(&mut activated, &hidden[0], &hidden[1]);
+        let ([rows, seq, _], [width, outputs]) = (dims(x), dims(down));
+        let out = product(Matrix::new(&activated, rows * seq, width), rows_of(down), precision);
+        (tensor(out, [rows, seq, outputs]), SwigluGradient { inputs, hidden, precision })
+    });
+    Tensor::from_dispatch(output)
+}
+
+impl Gradient<4> for SwigluGradient {
+    fn backward(self, output: FlexTensor, _: [bool; 4]) -> [Option<FlexTensor>; 4] {
+        let output = contiguous(output);
+        let (gradient, precision) = (rows_of(&output), self.precision);
+        let [x, gate, up, down] = &self.inputs;
+        let [width, _] = dims(down);
+        let [through_gate, through_up] = &self.hidden;
+        let mut activated = Buffer::new(through_up.len());
+        activation::swiglu(&mut activated, through_gate, through_up);
+        let transposed = Matrix::new(&activated, gradient.rows(), width).transposed();
+        let by_down = product(transposed, gradient, precision);
+        // Not needed any more: its place is taken.
+        let mut by_gate = activated;
+        let mut by_up = product(gradient, rows_of(down).transposed(), precision);
+        activation::swiglu_gradient(&mut by_gate, &mut by_up, through_gate, through_up);
+        let [by_gate, by_up] = [&by_gate, &by_up].map(|numbers| Matrix::new(numbers, gradient.rows(), width));
+        let mut by_x = product(by_gate, rows_of(gate).transposed(), precision);
+        let to = MatrixMut::new(&mut by_x, gradient.rows(), rows_of(x).cols());
+        matmul(to, by_up, rows_of(up).transposed(), true, precision);
+        let weight = |by| product(rows_of(x).transposed(), by, precision);
+        [
+            Some(shaped_like(by_x, x)),
+            Some(shaped_like(weight(by_gate), gate)),
+            Some(shaped_like(weight(by_up), up)),
+            Some(shaped_like(by_down, down)),
+        ]
+    }
+}
+
+// --- Residual stream ---
+
+#[derive(Clone, Debug)]
+struct MixGradient {
+    inputs: [FlexTensor; 2],
+    weights: [f32; 2],
+}
+
+pub(super) fn mix(x: Tensor<3>, first: Tensor<3>, weights: Tensor<2>) -> Tensor<3> {
+    let inputs = [x.into_dispatch(), first.into_dispatch(), weights.into_dispatch()];
+    let output = apply(inputs, |inputs| {
+        let [x, first, weights] = inputs.map(contiguous);
+        let weights = [numbers(&weights)[0], numbers(&weights)[1]];
+        let out = like(&x, |out| mixing::mix(out, numbers(&x), numbers(&first), weights));
+        (out, MixGradient { inputs: [x, first], weights })
+    });
+    Tensor::from_dispatch(output)
+}
+
+impl Gradient<3> for MixGradient {
+    fn backward(self, output: FlexTensor, _: [bool; 3]) -> [Option<FlexTensor>; 3] {
+        let output = contiguous(output);
+        let [x, first] = &self.inputs;
+        let (mut by_x, mut by_first) = (Buffer::new(numbers(x).len()), Buffer::new(numbers(x).len()));
+        let by = [&mut by_x[..], &mut by_first[..]];
+        let by_weights =
+            mixing::mix_gradient(by, numbers(&output), [numbers(x), numbers(first)], self.weights);
+        let mut pair = Buffer::new(2);
+        pair.copy_from_slice(&by_weights);
+        [Some(shaped_like(by_x, x)), Some(shaped_like(by_first, first)), Some(tensor(pair, [1, 2]))]
+    }
+}
+
+// --- Head and loss ---
+
+#[derive(Clone, Debug)]
+struct SoftcapGradient {
+    bent: FlexTensor,
+    cap: f32,
+}
+
+pub(super) fn softcap<const D: usize>(logits: Tensor<D>, cap: f64) -> Tensor<D> {
+    let cap = cap as f32;
+    let output = apply([logits.into_dispatch()], |inputs| {
+        let [logits] = inputs.map(contiguous);
+        let bent = like(&logits, |out| activation::softcap(out, numbers(&logits), cap));
+        (bent.clone(), SoftcapGradient { bent, cap })
+    });
+    Tensor::from_dispatch(output)
+}
+
+impl Gradient<1> for SoftcapGradient {
+    fn backward(self, output: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
+        let (bent, output) = (self.bent, contiguous(output));
+        let by_logits = like(&bent, |out| {
+            activation::softcap_gradient(out, numbers(&bent), numbers(&output), self.cap);
+        });
+        [Some(by_logits)]
+    }
+}
+
+#[derive(Clone, Debug)]
+struct HeadLossGradient {
+    /// By hidden states and by the head, of the mean loss.
+    by: [FlexTensor; 2],
+}
+
+pub(super) fn head_loss(
+    hidden: Tensor<3>,
+    head: Tensor<2>,
+    targets: Tensor<2, Int>,
+    cap: f64,
+    precision: Precision,
+) -> Tensor<1> {
+    let targets = ids(targets);
+    let output = apply([hidden.into_dispatch(), head.into_dispatch()], |inputs| {
+        let [hidden, head] = inputs.map(contiguous);
+        let result = loss::head_loss(rows_of(&hidden), rows_of(&head), &targets, cap as f32, precision);
+        let by = [shaped_like(result.by_hidden, &hidden), shaped_like(result.by_head, &head)];
+        let mut mean = Buffer::new(1);
+        mean[0] = result.loss;
+        (tensor(mean, [1]), HeadLossGradient { by })
+    });
+    Tensor::from_dispatch(output)
+}
+
+impl Gradient<2> for HeadLossGradient {
+    fn backward(self, output: FlexTensor, _: [bool; 2]) -> [Option<FlexTensor>; 2] {
+        let factor = numbers(&contiguous(output))[0];
+        self.by.map(|mut by| {
+            if factor != 1.0 {
+                crate::kernels::optimiser::scale(super::fused::numbers_mut(&mut by), factor);
+            }
+            Some(by)
+        })
+    }
+}
