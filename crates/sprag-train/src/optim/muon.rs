@@ -3,7 +3,10 @@
 
 use burn::tensor::Tensor;
 
-use super::param::{Memory, Param};
+use super::param::{Memory, Param, changed};
+use crate::kernels::memory::Buffer;
+use crate::kernels::optimiser;
+use crate::ops;
 
 /// Coefficients `(a, b, c)` of one iteration `X <- a X + b (X Xt) X + c (X Xt)^2 X`.
 type Iteration = (f64, f64, f64);
@@ -49,21 +52,39 @@ impl Muon {
     pub fn step(&self, param: &mut Param) {
         param.update(|value, gradient, memory| {
             let momentum = match std::mem::take(memory) {
-                Memory::Muon { momentum } => {
-                    momentum * self.momentum + gradient.clone() * (1.0 - self.momentum)
-                }
-                _ => gradient.clone() * (1.0 - self.momentum),
+                Memory::Muon { momentum } => momentum,
+                _ => gradient.zeros_like(),
             };
-            // Nesterov: look where the momentum is going.
-            let ahead = gradient * (1.0 - self.momentum) + momentum.clone() * self.momentum;
+            let on_cpu = ops::is_on_cpu(&value);
+            let (ahead, momentum) = self.look_ahead(gradient, momentum, on_cpu);
             *memory = Memory::Muon { momentum };
             let [inputs, outputs] = value.dims();
             // Layers that widen take larger steps, so that outputs of every layer change alike.
-            let shape_scale = (outputs as f64 / inputs as f64).max(1.0).sqrt();
-            let change = orthogonalise(ahead, self.orthogonaliser) * (self.learning_rate * shape_scale);
+            let rate = self.learning_rate * (outputs as f64 / inputs as f64).max(1.0).sqrt();
+            let change = orthogonalise(ahead, self.orthogonaliser);
             let kept = 1.0 - self.learning_rate * self.weight_decay;
-            if kept == 1.0 { value - change } else { value * kept - change }
+            if !on_cpu {
+                return value * kept - change * rate;
+            }
+            let change = ops::storage(change);
+            let [value] = changed([value], |[value]| {
+                optimiser::step(value, ops::numbers(&change), kept as f32, rate as f32);
+            });
+            value
         });
+    }
+
+    /// Nesterov: the momentum after this gradient, and where it is going.
+    fn look_ahead(&self, gradient: Tensor<2>, momentum: Tensor<2>, on_cpu: bool) -> (Tensor<2>, Tensor<2>) {
+        if on_cpu {
+            let [ahead, momentum] = changed([gradient, momentum], |[gradient, momentum]| {
+                optimiser::nesterov(momentum, gradient, self.momentum as f32);
+            });
+            return (ahead, momentum);
+        }
+        let momentum = momentum * self.momentum + gradient.clone() * (1.0 - self.momentum);
+        let ahead = gradient * (1.0 - self.momentum) + momentum.clone() * self.momentum;
+        (ahead, momentum)
     }
 }
 
@@ -76,6 +97,20 @@ pub fn orthogonalise(matrix: Tensor<2>, orthogonaliser: Orthogonaliser) -> Tenso
         Orthogonaliser::NewtonSchulz => (&NEWTON_SCHULZ, 1.0),
         Orthogonaliser::PolarExpress => (&POLAR_EXPRESS, 1.02),
     };
+    let x = if ops::is_on_cpu(&wide) {
+        let shape = wide.dims();
+        let wide = ops::storage(wide);
+        let mut numbers = Buffer::new(rows * columns);
+        numbers.copy_from_slice(ops::numbers(&wide));
+        let result = optimiser::orthogonalise(numbers, shape, iterations, safety, ops::precision());
+        ops::tensor_of(ops::tensor(result, shape))
+    } else {
+        in_plain_operations(wide, iterations, safety)
+    };
+    if rows > columns { x.transpose() } else { x }
+}
+
+fn in_plain_operations(wide: Tensor<2>, iterations: &[Iteration], safety: f64) -> Tensor<2> {
     // The Frobenius norm bounds the largest singular value.
     let norm = wide.clone().square().sum().sqrt() * safety + 1e-7; // [1]
     let mut x = wide / norm.reshape([1, 1]);
@@ -84,5 +119,5 @@ pub fn orthogonalise(matrix: Tensor<2>, orthogonaliser: Orthogonaliser) -> Tenso
         let mixed = gram.clone() * *b + gram.clone().matmul(gram) * *c; // [short, short]
         x = x.clone() * *a + mixed.matmul(x); // [short, long]
     }
-    if rows > columns { x.transpose() } else { x }
+    x
 }

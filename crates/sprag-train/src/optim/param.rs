@@ -2,6 +2,9 @@
 
 use burn::tensor::{Device, Distribution, Gradients, Tensor};
 
+use crate::kernels::optimiser;
+use crate::ops;
+
 /// A trainable matrix. Vectors are matrices of one row.
 #[derive(Debug)]
 pub struct Param {
@@ -94,16 +97,42 @@ impl Param {
     }
 }
 
+/// Lets `change` write the numbers of plain tensors on the CPU, in place where no other handle shares them.
+pub(super) fn changed<const N: usize>(
+    tensors: [Tensor<2>; N],
+    change: impl FnOnce([&mut [f32]; N]),
+) -> [Tensor<2>; N] {
+    let mut storages = tensors.map(ops::storage);
+    change(storages.each_mut().map(ops::numbers_mut));
+    storages.map(ops::tensor_of)
+}
+
 /// Scales all gradients down together so that their joint norm is at most `limit`, and returns the norm they
 /// had (Pascanu et al., <https://arxiv.org/abs/1211.5063>).
 pub fn clip_gradients(params: &mut [&mut Param], limit: f64) -> f64 {
-    let squares = params.iter().filter_map(|param| param.gradient()).map(|gradient| gradient.square().sum());
-    let Some(total) = squares.reduce(|sum, square| sum + square) else { return 0.0 };
-    let norm = f64::from(total.into_scalar::<f32>()).sqrt();
+    let norm = joint_norm(params);
     if norm > limit {
+        let factor = limit / norm;
         for param in params {
-            param.gradient = param.gradient.take().map(|gradient| gradient * (limit / norm));
+            param.gradient = param.gradient.take().map(|gradient| {
+                if !ops::is_on_cpu(&gradient) {
+                    return gradient * factor;
+                }
+                let [gradient] = changed([gradient], |[gradient]| optimiser::scale(gradient, factor as f32));
+                gradient
+            });
         }
     }
     norm
+}
+
+fn joint_norm(params: &[&mut Param]) -> f64 {
+    let gradients: Vec<_> = params.iter().filter_map(|param| param.gradient()).collect();
+    if gradients.iter().all(ops::is_on_cpu) {
+        let square = |gradient| optimiser::sum_of_squares(ops::numbers(&ops::storage(gradient)));
+        return gradients.into_iter().map(square).sum::<f64>().sqrt();
+    }
+    let squares = gradients.into_iter().map(|gradient| gradient.square().sum());
+    let total = squares.reduce(|sum, square| sum + square);
+    total.map_or(0.0, |total| f64::from(total.into_scalar::<f32>()).sqrt())
 }
