@@ -15,6 +15,8 @@ use std::process::ExitCode;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+use crate::kernels;
+use crate::ops::{self, Choice, Precision};
 use crate::protocol::{self, Budget, FromCandidate, ProtocolError, Start, ToCandidate};
 use explosion::Explosion;
 
@@ -83,6 +85,12 @@ impl Run {
     /// What training may spend, on the evaluator's clock.
     pub fn budget(&self) -> Budget {
         self.start.budget
+    }
+
+    /// Sets what matrix products on the CPU are rounded to, and logs what was chosen and why.
+    pub fn set_precision(&self, precision: Precision) {
+        let Choice { precision, because } = ops::set_precision(precision);
+        say(&format!("precision: {precision}, because {because}"));
     }
 
     /// The next `rows` windows of `seq_len` tokens, or `None` when the budget is spent.
@@ -156,6 +164,8 @@ fn converse<M: Model>(
     match train(&mut run) {
         Ok(model) => {
             protocol::send(&mut run.socket, &FromCandidate::Trained)?;
+            // What answers need has other sizes than what training needed.
+            kernels::memory::release();
             serve::answer(&mut run.socket, &model, &run.device.inner())
         }
         Err(stop) => {

@@ -6,7 +6,7 @@
 
 use sprag_train::burn::tensor::{Device, Int, Tensor};
 use sprag_train::harness::{Model, Run, Stop};
-use sprag_train::ops::{self, Rotary};
+use sprag_train::ops::{self, Precision, Rotary};
 use sprag_train::optim::{AdamW, Muon, Orthogonaliser, Param, clip_gradients};
 use sprag_train::schedule::trapezoid;
 
@@ -64,9 +64,17 @@ const MATRIX_STD: f64 = 1.0;
 
 // --- Optimiser ---
 
+/// Move hidden matrices by Muon rather than by AdamW: better steps, that cost more in a small batch.
+/// knob: choice true|false
+const MUON: bool = true;
+
 /// Learning rate of Muon, for hidden matrices: change of a singular value a step.
 /// knob: log 2e-3..0.2
 const MATRIX_LR: f64 = 0.02;
+
+/// Learning rate of AdamW for hidden matrices, where MUON is off.
+/// knob: log 3e-4..3e-2
+const MATRIX_ADAMW_LR: f64 = 0.003;
 
 /// Learning rate of AdamW for the embedding table, in its own units.
 /// knob: log 1e-3..1.0
@@ -132,6 +140,13 @@ const BATCH_SIZE: usize = 4;
 /// knob: choice 1|2|4
 const GRAD_ACCUM: usize = 1;
 
+// --- Precision ---
+
+/// What the factors of matrix products are rounded to on the CPU; sums and weights are fp32. `Auto` takes bf16
+/// where the processor has it.
+/// knob: choice Precision::Auto|Precision::Fp32
+const PRECISION: Precision = Precision::Auto;
+
 /// One layer: attention, then MLP, each added to the residual stream.
 struct Block {
     query: Param,  // [d_model, d_model]
@@ -163,10 +178,7 @@ impl Block {
     }
 
     fn forward(&self, x: Tensor<3>, first: Tensor<3>, rotary: &Rotary) -> Tensor<3> {
-        let mix = self.mix.get(); // [1, 2]
-        let stream = mix.clone().narrow(1, 0, 1).unsqueeze::<3>(); // [1, 1, 1]
-        let skip = mix.narrow(1, 1, 1).unsqueeze::<3>(); // [1, 1, 1]
-        let x = x * stream + first * skip; // [batch, seq, d_model]
+        let x = ops::mix(x, first, self.mix.get()); // [batch, seq, d_model]
         let x = x.clone() + self.attention(ops::rms_norm(x), rotary); // [batch, seq, d_model]
         x.clone() + ops::mlp(ops::rms_norm(x), self.up.get(), self.down.get()) // [batch, seq, d_model]
     }
@@ -175,8 +187,8 @@ impl Block {
         let query = ops::split_heads(ops::linear(x.clone(), self.query.get()), N_HEAD); // [batch, head, seq, head_dim]
         let key = ops::split_heads(ops::linear(x.clone(), self.key.get()), N_KV_HEAD); // [batch, kv_head, seq, head_dim]
         let value = ops::split_heads(ops::linear(x, self.value.get()), N_KV_HEAD); // [batch, kv_head, seq, head_dim]
-        let query = ops::rms_norm(ops::rotary(query, rotary)) * QK_SCALE; // [batch, head, seq, head_dim]
-        let key = ops::rms_norm(ops::rotary(key, rotary)); // [batch, kv_head, seq, head_dim]
+        let query = ops::rotary_norm(query, rotary, QK_SCALE); // [batch, head, seq, head_dim]
+        let key = ops::rotary_norm(key, rotary, 1.0); // [batch, kv_head, seq, head_dim]
         let mixed = ops::attention(query, key, value, Some(ATTENTION_WINDOW)); // [batch, head, seq, head_dim]
         ops::linear(ops::join_heads(mixed), self.output.get()) // [batch, seq, d_model]
     }
@@ -221,7 +233,7 @@ impl Gpt {
         params
     }
 
-    /// One step of every parameter: tables, head and scalars by AdamW, hidden matrices by Muon.
+    /// One step of every parameter: tables, head and scalars by AdamW, hidden matrices by Muon or AdamW.
     fn step(&mut self, rate: f64) {
         let adamw = |learning_rate| AdamW {
             learning_rate: learning_rate * rate,
@@ -245,7 +257,11 @@ impl Gpt {
         for block in &mut self.blocks {
             let Block { query, key, value, output, up, down, mix } = block;
             for matrix in [query, key, value, output, up, down] {
-                muon.step(matrix);
+                if MUON {
+                    muon.step(matrix);
+                } else {
+                    adamw(MATRIX_ADAMW_LR).step(matrix);
+                }
             }
             adamw(SCALAR_LR).step(mix);
         }
@@ -261,6 +277,7 @@ impl Model for Gpt {
 
 /// Trains until the budget is spent, and returns the model that will be scored.
 pub fn train(run: &mut Run) -> Result<Gpt, Stop> {
+    run.set_precision(PRECISION);
     let mut model = Gpt::new(run);
     let matrices: usize =
         model.params().iter().map(|param| param.count()).sum::<usize>() - model.embedding.count();
