@@ -1,0 +1,161 @@
+//! Optimiser steps of the template's `train.rs` against PyTorch's, interleaved on the same machine.
+//!
+//! `cargo bench -p sprag-train --bench step [-- S|M] [fp32|bf16]` runs what is named, or all, and prints the
+//! ratio to the best of PyTorch's settings where `python3` has it. Our side is the template as an agent would
+//! edit it: its knobs are set, it is built as candidates are, and steps are timed from outside, from one step
+//! message to the next. `-- --json S bf16` runs our side alone and prints one line. `-- --scaling` prints how the
+//! time grows with threads, layers and batch.
+
+#[path = "step/candidate.rs"]
+mod candidate;
+#[path = "step/limit.rs"]
+mod limit;
+#[path = "step/peer.rs"]
+mod peer;
+
+use candidate::{Candidate, Config};
+
+/// Times that every side of a comparison is run, in turn.
+const ROUNDS: usize = 3;
+
+/// What one run of either side came to.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Result {
+    engine: String,
+    config: String,
+    compile: bool,
+    bf16: bool,
+    threads: usize,
+    params: f64,
+    loss: f32,
+    tokens_per_second: f64,
+    median_ms: f64,
+    min_ms: f64,
+    max_ms: f64,
+    warmup_seconds: f64,
+    peak_rss_mib: f64,
+}
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let has = |word: &str| words.iter().any(|given| given == word);
+    let named = |all: [&'static str; 2]| {
+        let chosen: Vec<_> = all.into_iter().filter(|name| has(name)).collect();
+        if chosen.is_empty() { all.to_vec() } else { chosen }
+    };
+    let (configs, precisions) = (named(["S", "M"]), named(["fp32", "bf16"]));
+    if has("--scaling") {
+        return scaling();
+    }
+    for config in configs {
+        for precision in &precisions {
+            let config = Config::named(config, precision == &"bf16");
+            if has("--json") {
+                let result = Candidate::build(&config).run(threads());
+                println!("{}", serde_json::to_string(&result).expect("numbers"));
+            } else {
+                compare(&config);
+            }
+        }
+    }
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Runs both sides in turn and prints what came of it.
+fn compare(config: &Config) {
+    let threads = threads();
+    let ours = Candidate::build(config);
+    let peers = peer::settings(config);
+    let mut all: Vec<(String, Vec<Result>)> = Vec::new();
+    let mut rates = Vec::new();
+    for _ in 0..ROUNDS {
+        rates.push(limit::flops_per_second(config));
+        let mut add = |name: String, result: Result| match all.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, results)) => results.push(result),
+            None => all.push((name, vec![result])),
+        };
+        add("sprag".into(), ours.run(threads));
+        for peer in &peers {
+            if let Some(result) = peer.run(config, threads) {
+                add(peer.name(), result);
+            }
+        }
+    }
+    let limit = median(rates);
+    println!(
+        "\n{} {}: {} threads, matrix products reach {:.0} GFLOP/s here",
+        config.name,
+        if config.bf16 { "bf16" } else { "fp32" },
+        threads,
+        limit / 1e9
+    );
+    println!(
+        "{:<34} {:>9} {:>17} {:>7} {:>9} {:>9}",
+        "", "tokens/s", "range", "limit", "peak MiB", "first s"
+    );
+    for (name, results) in &all {
+        let speeds: Vec<f64> = results.iter().map(|result| result.tokens_per_second).collect();
+        let speed = median(speeds.clone());
+        let (low, high) = range(&speeds);
+        println!(
+            "{name:<34} {speed:>9.0} {:>17} {:>6.0}% {:>9.0} {:>9.1}",
+            format!("{low:.0}..{high:.0}"),
+            100.0 * speed * config.flops_per_token() / limit,
+            median(results.iter().map(|result| result.peak_rss_mib).collect()),
+            median(results.iter().map(|result| result.warmup_seconds).collect()),
+        );
+    }
+    if peers.is_empty() {
+        println!("no ratio: `python3 -c 'import torch'` fails here");
+        return;
+    }
+    // The ratio of each round, because the machine changes between rounds; the best setting of PyTorch counts.
+    let (_, ours) = &all[0];
+    let best = all[1..].iter().max_by(|a, b| {
+        let speed =
+            |results: &[Result]| median(results.iter().map(|result| result.tokens_per_second).collect());
+        speed(&a.1).total_cmp(&speed(&b.1))
+    });
+    if let Some((name, theirs)) = best {
+        let ratios: Vec<f64> = ours
+            .iter()
+            .zip(theirs)
+            .map(|(ours, theirs)| ours.tokens_per_second / theirs.tokens_per_second)
+            .collect();
+        let (low, high) = range(&ratios);
+        println!("ratio to {name}: {:.2} ({low:.2}..{high:.2}, n={})", median(ratios.clone()), ratios.len());
+    }
+}
+
+/// Tokens/s by threads, layers and batch, against what the count of operations predicts.
+fn scaling() {
+    println!("{:<32} {:>9} {:>12} {:>10}", "", "tokens/s", "GFLOP/token", "GFLOP/s");
+    let base = Config::named("S", true);
+    let print = |what: &str, config: &Config, threads: usize| {
+        let speeds = (0..ROUNDS).map(|_| Candidate::build(config).run(threads).tokens_per_second).collect();
+        let speed = median(speeds);
+        let flops = config.flops_per_token();
+        println!("{what:<32} {speed:>9.0} {:>12.4} {:>10.0}", flops / 1e9, speed * flops / 1e9);
+    };
+    for threads in 1..=threads() {
+        print(&format!("S, {threads} threads"), &base, threads);
+    }
+    for n_layer in [2, 4, 8] {
+        print(&format!("S, {n_layer} layers"), &Config { n_layer, ..base.clone() }, threads());
+    }
+    for batch in [4, 8, 16] {
+        print(&format!("S, batch {batch}"), &Config { batch, ..base.clone() }, threads());
+    }
+}
+
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
+}
+
+fn range(numbers: &[f64]) -> (f64, f64) {
+    numbers.iter().fold((f64::MAX, f64::MIN), |(low, high), number| (low.min(*number), high.max(*number)))
+}
