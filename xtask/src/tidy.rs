@@ -16,6 +16,7 @@ const UNSAFE_ROOMS: &[&str] = &[
     "crates/sprag-engine/src/sandbox",
     "crates/sprag-engine/examples/",
     "crates/sprag-train/src/data",
+    "crates/sprag-train/src/kernels",
     "crates/sprag-train/examples/",
 ];
 
