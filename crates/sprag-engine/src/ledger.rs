@@ -196,6 +196,11 @@ impl Ledger {
         Ok(line)
     }
 
+    /// Number that the next line will have.
+    pub fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path

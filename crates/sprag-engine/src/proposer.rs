@@ -38,9 +38,9 @@ pub struct Brief<'a> {
     pub trial: TrialId,
     /// Seed of the run.
     pub seed: u64,
-    /// Checkout of the incumbent, or of the proposal to repair; to be edited.
+    /// Checkout of the incumbent, or of the proposal to repair; to be edited. New at every asking.
     pub worktree: &'a Path,
-    /// Where files for programs that propose may be written.
+    /// Where files for programs that propose may be written; new at every asking.
     pub brief_dir: &'a Path,
     /// The ticked copy of the task's `hypotheses.md`.
     pub hypotheses: &'a Path,

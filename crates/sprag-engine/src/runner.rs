@@ -7,6 +7,7 @@ mod champion;
 mod check;
 mod doctor;
 mod layout;
+mod litter;
 mod lock;
 mod steps;
 

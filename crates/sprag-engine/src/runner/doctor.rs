@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::lock::Lock;
-use super::{Layout, load, runs};
+use super::{Layout, litter, load, runs};
 use crate::ledger;
 use crate::repo::Repo;
 use crate::task::Task;
@@ -119,15 +119,16 @@ fn stale_folders(task: &Task, layout: &Layout, repo: &Repo, fix: bool, findings:
     let mut live = Vec::new();
     for run in runs(&task.dir) {
         let Ok((state, _)) = load(&task.dir, Some(&run)) else { return };
-        let open = state.open_trial().map(|trial| trial.id);
-        live.extend(state.incumbent.into_iter().chain(open).chain([0]).map(|trial| format!("{run}-{trial}")));
+        live.push((format!("{run}-"), litter::live(&state)));
     }
     for folder in [layout.worktrees(), layout.outs()] {
         let Ok(entries) = std::fs::read_dir(&folder) else { continue };
-        for entry in entries
-            .flatten()
-            .filter(|entry| !live.contains(&entry.file_name().to_string_lossy().into_owned()))
-        {
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let of = |prefix: &str| litter::trial_of(&name, prefix);
+            if live.iter().any(|(prefix, trials)| of(prefix).is_some_and(|trial| trials.contains(&trial))) {
+                continue;
+            }
             let path = entry.path();
             let hint = "`sprag doctor --fix` removes it; its commit stays under refs/sprag";
             let mut finding = Finding::note(format!("{} is left over", path.display()), hint);

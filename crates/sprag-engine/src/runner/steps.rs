@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sprag_measure::clock;
 
 use super::lock::Lock;
-use super::{EngineError, Layout, Setup, named_or_latest, number_of, open_repo, runs};
+use super::{EngineError, Layout, Setup, litter, named_or_latest, number_of, open_repo, runs};
 use crate::event::{Event, Observer, Phase};
 use crate::lane::{Arm, BuildEnd, Job, Lane, Sign};
 use crate::ledger::Ledger;
@@ -14,7 +14,7 @@ use crate::proposer::{self, Brief, Declined, Proposal, Proposer};
 use crate::record::{
     CommitId, Invalid, Measure, Outcome, Proposed, Purpose, Reason, Record, RunStarted, TrialId, Verdict,
 };
-use crate::repo::{Repo, remove_all};
+use crate::repo::Repo;
 use crate::session::{Rules, Step, next_step};
 use crate::state::{Pending, State};
 
@@ -230,23 +230,24 @@ impl<'a> Steps<'a> {
     fn propose(&mut self, id: TrialId) -> Result<Flow, EngineError> {
         let Some(trial) = self.state.trial(id).cloned() else { return Ok(Flow::On) };
         self.emit(Event::Phase { trial: id, phase: Phase::Propose, measure: None, expected_seconds: None });
-        let arm = self.arm(id);
         let repair = trial.proposed.as_ref().and_then(|_| trial.builds.last()?.error.clone());
         let attempt = trial.builds.len() as u32;
         let from = trial.proposed.as_ref().map_or(&trial.parent, |proposed| &proposed.commit);
-        self.checkout(&arm.worktree, from)?;
-        let brief_dir = self.layout.brief(&self.run, id);
-        std::fs::create_dir_all(&brief_dir).map_err(EngineError::state("create", &brief_dir))?;
         let Some(index) = self.proposers.iter().position(|one| one.name() == trial.proposer) else {
             // A resumed run may have other proposers: the trial that waits for a gone one starts again.
             return self.start_trial(id);
         };
+        let line = self.ledger.next_seq();
+        let (worktree, brief_dir) =
+            (self.layout.asking(&self.run, id, line), self.layout.brief(&self.run, id, line));
+        self.checkout(&worktree, from)?;
+        std::fs::create_dir_all(&brief_dir).map_err(EngineError::state("create", &brief_dir))?;
         let brief = Brief {
             task: &self.setup.task,
             state: &self.state,
             trial: id,
             seed: self.state.run.as_ref().map_or(self.setup.seed, |run| run.seed),
-            worktree: &arm.worktree,
+            worktree: &worktree,
             brief_dir: &brief_dir,
             hypotheses: &self.layout.hypotheses(),
             repair: repair.as_deref(),
@@ -254,47 +255,62 @@ impl<'a> Steps<'a> {
             repo: &self.repo,
             cancel: &self.setup.kill,
         };
-        let proposal = match self.proposers[index].propose(&brief) {
-            Ok(proposal) => proposal,
-            Err(_) if self.setup.kill.is_cancelled() => return Ok(Flow::Stop),
-            Err(Declined::Exhausted(reason)) => {
-                self.proposers.remove(index);
-                self.forget(id)?;
-                if self.proposers.is_empty() {
-                    self.append(Record::ProposerStopped { trial: id, reason })?;
-                    return Ok(Flow::On);
-                }
-                return self.start_trial(id);
+        let flow = match self.proposers[index].propose(&brief) {
+            Ok(proposal) => {
+                self.admit(id, attempt, &worktree, proposal)?;
+                Flow::On
             }
-            Err(Declined::Failed(detail)) => {
+            Err(_) if self.setup.kill.is_cancelled() => Flow::Stop,
+            Err(declined) => self.declined(id, index, declined)?,
+        };
+        self.repo.worktree_remove(&worktree)?;
+        Ok(flow)
+    }
+
+    fn declined(&mut self, id: TrialId, proposer: usize, declined: Declined) -> Result<Flow, EngineError> {
+        match declined {
+            Declined::Exhausted(reason) => {
+                self.proposers.remove(proposer);
+                self.forget(id)?;
+                if !self.proposers.is_empty() {
+                    return self.start_trial(id);
+                }
+                self.append(Record::ProposerStopped { trial: id, reason })?;
+            }
+            Declined::Failed(detail) => {
                 let invalid = Invalid { reason: Reason::Proposer, detail };
                 let line = invalid.to_string();
                 self.decide(id, Verdict::Invalid(invalid), line)?;
-                return Ok(Flow::On);
             }
-        };
-        self.admit(id, attempt, &arm, proposal)?;
+        }
         Ok(Flow::On)
     }
 
-    fn admit(&mut self, id: TrialId, attempt: u32, arm: &Arm, proposal: Proposal) -> Result<(), EngineError> {
+    /// Commits what may be tried. What is executed is a checkout of that commit, never the worktree that the
+    /// proposer had: there lie files that git ignores, and perhaps a process that still writes.
+    fn admit(
+        &mut self,
+        id: TrialId,
+        attempt: u32,
+        worktree: &Path,
+        proposal: Proposal,
+    ) -> Result<(), EngineError> {
         let Some(trial) = self.state.trial(id) else { return Ok(()) };
         let parent = trial.parent.clone();
-        let admitted =
-            proposer::admit(&self.setup.task, &self.repo, &arm.worktree, &parent, &self.state, id)?;
+        let admitted = proposer::admit(&self.setup.task, &self.repo, worktree, &parent, &self.state, id)?;
         let admitted = match admitted {
             Ok(admitted) => admitted,
             Err(invalid) => {
                 // Rejected before it costs anything, yet not lost: whatever it changed stays reachable.
                 if invalid.reason != Reason::Empty {
-                    let commit = self.repo.commit_all(&arm.worktree, &message(&proposal), &parent)?;
+                    let commit = self.repo.commit_all(worktree, &message(&proposal), &parent)?;
                     self.repo.set_ref(&self.trial_ref(id), &commit, None)?;
                 }
                 let reason = format!("{}: rejected, {invalid}", proposal.title);
                 return self.decide(id, Verdict::Invalid(invalid), reason);
             }
         };
-        let commit = self.repo.commit_all(&arm.worktree, &message(&proposal), &parent)?;
+        let commit = self.repo.commit_all(worktree, &message(&proposal), &parent)?;
         self.repo.set_ref(&self.trial_ref(id), &commit, None)?;
         let (insertions, deletions) = self.repo.diff_stat(&parent, &commit)?;
         let proposed = Proposed {
@@ -502,24 +518,17 @@ impl<'a> Steps<'a> {
         &self.repo
     }
 
-    /// Worktree, build output and brief of a trial that is not executed any more.
+    /// Removes the folders of a trial that is not executed any more.
     fn forget(&mut self, id: TrialId) -> Result<(), EngineError> {
-        let arm = self.arm(id);
-        if arm.worktree.exists() {
-            self.repo.worktree_remove(&arm.worktree)?;
-        }
-        for dir in [arm.out, self.layout.brief(&self.run, id)] {
-            remove_dir(&dir)?;
+        for (path, _) in litter::of_run(&self.layout, &self.run).into_iter().filter(|(_, trial)| *trial == id)
+        {
+            self.repo.worktree_remove(&path)?;
         }
         Ok(())
     }
 
     /// A clean checkout of a commit, whatever lay there before.
     fn checkout(&self, worktree: &Path, commit: &str) -> Result<(), EngineError> {
-        if worktree.exists() {
-            self.repo.worktree_remove(worktree)?;
-            remove_dir(worktree)?;
-        }
         Ok(self.repo.worktree_add(worktree, commit)?)
     }
 
@@ -628,8 +637,4 @@ fn valid_name(name: &str) -> Result<String, EngineError> {
 fn message(proposal: &Proposal) -> String {
     let hypothesis = proposal.hypothesis.as_deref().unwrap_or_default();
     format!("{}\n\n{hypothesis}\n", proposal.title)
-}
-
-fn remove_dir(dir: &Path) -> Result<(), EngineError> {
-    remove_all(dir).map_err(EngineError::state("remove", dir))
 }

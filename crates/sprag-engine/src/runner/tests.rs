@@ -40,8 +40,17 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Fixture {
+        Fixture::of(TASK)
+    }
+
+    fn of(task: &str) -> Fixture {
         let fixture = Fixture { folder: tempfile::tempdir().unwrap() };
-        for (name, text) in [("task.toml", TASK), ("model.txt", "1.0\n"), ("fixed.txt", "fixed\n")] {
+        for (name, text) in [
+            ("task.toml", task),
+            ("model.txt", "1.0\n"),
+            ("fixed.txt", "fixed\n"),
+            (".gitignore", "cheat.txt\n"),
+        ] {
             std::fs::write(fixture.dir().join(name), text).unwrap();
         }
         for arguments in [
@@ -125,6 +134,9 @@ impl Lane for FakeLane {
             return Ok(Outcome::Passed);
         }
         self.count(format!("measure {} {}", text.trim(), job.seed));
+        if arm.worktree.join("cheat.txt").exists() {
+            return Ok(Outcome::Scored(Score::default()));
+        }
         if text.contains("tamper") {
             std::fs::write(arm.worktree.join("fixed.txt"), "changed").unwrap();
         }
@@ -151,6 +163,9 @@ impl Proposer for Scripted {
         };
         if brief.repair.is_some() {
             std::fs::write(brief.worktree.join("model.txt"), "0.1 repaired\n").unwrap();
+        } else if text.contains("cheat") {
+            std::fs::write(brief.worktree.join("cheat.txt"), "what git ignores").unwrap();
+            std::fs::write(brief.worktree.join("model.txt"), "2.0\n").unwrap();
         } else if let Some(name) = text.strip_prefix('!') {
             std::fs::write(brief.worktree.join(name), "changed\n").unwrap();
         } else {
@@ -192,6 +207,60 @@ fn each_kind_of_proposal_gets_its_verdict() {
     // No idea is lost: discarded and rejected ones stay reachable.
     assert_eq!(fixture.git(&["show", "refs/sprag/run-1/2:model.txt"]), "0.9\n");
     assert_eq!(fixture.git(&["show", "refs/sprag/run-1/3:fixed.txt"]), "changed\n");
+}
+
+#[test]
+fn what_git_ignores_is_not_in_the_commit_and_decides_no_score() {
+    for task in [TASK.to_owned(), TASK.replace("[build]\ncommand = [\"true\"]\n", "")] {
+        let fixture = Fixture::of(&task);
+        let (state, _) = fixture.run(&["cheat"]);
+        assert_eq!(words(&state), ["BASELINE", "LOSS"], "{task}");
+    }
+}
+
+/// Notes where it was asked to work.
+struct Noted(Rc<RefCell<Vec<PathBuf>>>);
+
+impl Proposer for Noted {
+    fn name(&self) -> &str {
+        "noted"
+    }
+
+    fn propose(&mut self, brief: &Brief<'_>) -> Result<Proposal, Declined> {
+        self.0.borrow_mut().extend([brief.worktree.to_owned(), brief.brief_dir.to_owned()]);
+        let text = if self.0.borrow().len() > 4 { "0.5 mended\n" } else { "0.5 broken\n" };
+        std::fs::write(brief.worktree.join("model.txt"), text).unwrap();
+        Ok(Proposal::default())
+    }
+
+    fn can_repair(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn every_asking_has_folders_that_no_earlier_one_had() {
+    let fixture = Fixture::new();
+    let folders = Rc::new(RefCell::new(Vec::new()));
+    let proposer = || -> Vec<Box<dyn Proposer>> { vec![Box::new(Noted(folders.clone()))] };
+    let mut nobody = ();
+    let lane = || Box::new(FakeLane(Counts::default()));
+    let mut steps = Steps::open(fixture.setup(1), lane(), proposer(), &mut nobody).unwrap();
+    // Killed after the proposer worked and before its proposal was recorded.
+    let before = 18;
+    steps.set_fuse(before);
+    assert!(steps.run().is_err());
+    assert_eq!((steps.state().trials.len(), folders.borrow().len()), (2, 2));
+    drop(steps);
+    let state = run_with(fixture.setup(1), lane(), proposer(), &mut ()).unwrap();
+    assert_eq!(words(&state), ["BASELINE", "WIN"]);
+    let folders = folders.borrow();
+    let different: std::collections::BTreeSet<&PathBuf> = folders.iter().collect();
+    assert_eq!(
+        (folders.len(), different.len()),
+        (6, 6),
+        "asked, asked again, asked for a repair: {folders:?}"
+    );
 }
 
 #[test]
