@@ -83,6 +83,12 @@ impl Layout {
         self.root.join("scratch")
     }
 
+    /// Says that an arm is whole: checked out, built, everything kept. Holds its commit, is written last, and
+    /// lies where no build can write.
+    pub fn ready(&self, run: &str, trial: TrialId) -> PathBuf {
+        self.run(run).join(format!("ready-{trial}"))
+    }
+
     /// Files that a proposer reads at one asking, numbered as its worktree is.
     pub fn brief(&self, run: &str, trial: TrialId, line: u64) -> PathBuf {
         self.run(run).join(format!("brief-{trial}-ask{line}"))

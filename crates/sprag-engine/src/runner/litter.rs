@@ -23,6 +23,7 @@ pub fn of_run(layout: &Layout, run: &str) -> Vec<(PathBuf, TrialId)> {
         (layout.worktrees(), format!("{run}-")),
         (layout.outs(), format!("{run}-")),
         (layout.run(run), "brief-".to_owned()),
+        (layout.run(run), "ready-".to_owned()),
     ];
     places.iter().flat_map(|(folder, prefix)| owned(folder, prefix)).collect()
 }

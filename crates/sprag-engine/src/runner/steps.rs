@@ -14,7 +14,7 @@ use crate::proposer::{self, Brief, Declined, Proposal, Proposer};
 use crate::record::{
     CommitId, Invalid, Measure, Outcome, Proposed, Purpose, Reason, Record, RunStarted, TrialId, Verdict,
 };
-use crate::repo::Repo;
+use crate::repo::{Repo, remove_all};
 use crate::session::{Rules, Step, next_step};
 use crate::state::{Pending, State};
 
@@ -334,7 +334,7 @@ impl<'a> Steps<'a> {
             return Ok(Flow::On);
         };
         let arm = self.arm(id);
-        self.checkout(&arm.worktree, &proposed.commit)?;
+        self.checkout_arm(id, &arm, &proposed.commit)?;
         let attempt = proposed.attempt;
         self.append(Record::BuildStarted { trial: id, attempt })?;
         let began = Instant::now();
@@ -346,6 +346,9 @@ impl<'a> Steps<'a> {
             BuildEnd::Failed(error) => Some(error),
         };
         let built = error.is_none();
+        if built {
+            self.set_ready(id, &proposed.commit)?;
+        }
         if id == 0 {
             // The first build compiles every dependency; the limit is on the experiments.
             self.began = Instant::now();
@@ -393,25 +396,43 @@ impl<'a> Steps<'a> {
         Ok(if stop { Flow::Stop } else { Flow::On })
     }
 
-    /// An arm whose worktree or artifacts are gone (undone decisions, a cleaned folder) is built again.
+    /// An arm that is not whole (undone decisions, a cleaned folder, a kill half-way) is built again.
     fn ensure_built(&mut self, id: TrialId, arm: &Arm) -> Result<Flow, EngineError> {
-        let kept = self.setup.task.build.iter().flat_map(|build| &build.keep);
-        let kept = kept.filter_map(|file| Path::new(file).file_name());
-        let built = self.setup.task.build.is_none() || arm.out.exists();
-        let complete =
-            arm.worktree.exists() && built && kept.into_iter().all(|file| arm.out.join(file).exists());
-        if complete {
+        let Some(commit) = self.commit_of(id) else { return Ok(Flow::On) };
+        if self.is_ready(id, arm, &commit) {
             return Ok(Flow::On);
         }
-        let Some(commit) = self.commit_of(id) else { return Ok(Flow::On) };
-        self.checkout(&arm.worktree, &commit)?;
+        self.checkout_arm(id, arm, &commit)?;
         match self.build_arm(id, arm)? {
-            BuildEnd::Done => Ok(Flow::On),
+            BuildEnd::Done => self.set_ready(id, &commit).map(|()| Flow::On),
             BuildEnd::Interrupted => Ok(Flow::Stop),
             BuildEnd::Failed(error) => Err(EngineError::Refused(format!(
                 "build trial {id} again: it built before and fails now: {error}"
             ))),
         }
+    }
+
+    /// A clean checkout that does not count as whole until [`Steps::set_ready`] says so.
+    fn checkout_arm(&self, id: TrialId, arm: &Arm, commit: &str) -> Result<(), EngineError> {
+        let ready = self.layout.ready(&self.run, id);
+        remove_all(&ready).map_err(EngineError::state("remove", &ready))?;
+        self.checkout(&arm.worktree, commit)
+    }
+
+    fn set_ready(&self, id: TrialId, commit: &str) -> Result<(), EngineError> {
+        let ready = self.layout.ready(&self.run, id);
+        std::fs::write(&ready, commit).map_err(EngineError::state("write", &ready))
+    }
+
+    fn is_ready(&self, id: TrialId, arm: &Arm, commit: &str) -> bool {
+        let said = std::fs::read_to_string(self.layout.ready(&self.run, id));
+        // People clean folders by hand, and leave the word that they were whole.
+        let kept = self.setup.task.build.iter().flat_map(|build| &build.keep);
+        let mut kept = kept.filter_map(|file| Path::new(file).file_name());
+        said.is_ok_and(|whole| whole == commit)
+            && arm.worktree.exists()
+            && (self.setup.task.build.is_none() || arm.out.exists())
+            && kept.all(|file| arm.out.join(file).exists())
     }
 
     fn tampered(&self, arm: &Arm) -> Result<Option<Invalid>, EngineError> {

@@ -301,6 +301,24 @@ fn a_kill_after_any_ledger_line_resumes_to_the_same_end_and_runs_nothing_twice()
 }
 
 #[test]
+fn an_arm_that_is_not_whole_is_built_again() {
+    for (killed, builds) in [(false, None), (true, Some(1))] {
+        let fixture = Fixture::new();
+        fixture.run(&["1.5"]);
+        if killed {
+            // Half-way: the folders are there, and not all that belongs into them.
+            let layout = Layout::of(&fixture.dir().canonicalize().unwrap());
+            std::fs::remove_file(layout.ready("run-1", 0)).unwrap();
+            std::fs::remove_file(layout.worktree("run-1", 0).join("model.txt")).unwrap();
+        }
+        // The incumbent is executed again when a promising candidate is paired with it.
+        let (state, counts) = fixture.run(&["1.5", "0.5"]);
+        assert_eq!(words(&state), ["BASELINE", "LOSS", "WIN"]);
+        assert_eq!(counts.borrow().get("build 1.0").copied(), builds);
+    }
+}
+
+#[test]
 fn two_runs_on_one_task_exclude_each_other() {
     let fixture = Fixture::new();
     let mut nobody = ();
