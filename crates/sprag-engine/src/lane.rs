@@ -57,6 +57,16 @@ pub enum BuildEnd {
     Interrupted,
 }
 
+/// How an execution ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MeasureEnd {
+    /// With an outcome.
+    Done(Outcome),
+    /// The evaluator broke down and answered nothing, which says nothing about the candidate: how it ended, and
+    /// its last words.
+    NoAnswer(String),
+}
+
 /// The lane itself is out of order; it says nothing about the candidate.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}: {source}")]
@@ -94,5 +104,6 @@ pub trait Lane {
     ///
     /// # Errors
     /// The lane is out of order.
-    fn measure(&mut self, arm: &Arm, job: &Job, watch: &mut dyn FnMut(Sign)) -> Result<Outcome, LaneError>;
+    fn measure(&mut self, arm: &Arm, job: &Job, watch: &mut dyn FnMut(Sign))
+    -> Result<MeasureEnd, LaneError>;
 }

@@ -26,6 +26,7 @@ use crate::event::Observer;
 use crate::lane::{Lane, LaneError, Local};
 use crate::ledger::{self, LedgerError, Line};
 use crate::proposer::ProposerSpec;
+use crate::record::TrialId;
 use crate::repo::{Repo, RepoError};
 use crate::sandbox::Confinement;
 use crate::state::State;
@@ -112,6 +113,14 @@ pub enum EngineError {
         /// The runs there are.
         known: String,
     },
+    /// The evaluator broke down, in a run twice in a row. The trial stays open.
+    #[error("score trial {trial}: {detail}")]
+    Evaluator {
+        /// The trial.
+        trial: TrialId,
+        /// How the evaluator ended, and its last words.
+        detail: String,
+    },
     /// The task changed since the run began.
     #[error("resume run `{run}`: {what} changed since it began, so its scores would not compare")]
     Changed {
@@ -131,6 +140,11 @@ impl EngineError {
         match self {
             EngineError::Locked { .. } => Some(
                 "wait for it, or stop it with Ctrl-C; the lock ends with its holder, however it dies".into(),
+            ),
+            EngineError::Evaluator { .. } => Some(
+                "mend what stopped the evaluator (its last words are above), then start the same command again: \
+                 it goes on with this trial"
+                    .into(),
             ),
             EngineError::NoRun { .. } => Some("`sprag run` begins one".into()),
             EngineError::Changed { .. } => {

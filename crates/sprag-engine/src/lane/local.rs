@@ -13,7 +13,7 @@ use sprag_measure::process::{
     self, Cancel, Command, End, Finished, Heartbeat, Limits, ProcessError, Stdin, Stream,
 };
 
-use super::{Arm, BuildEnd, Job, Lane, LaneError, Sign};
+use super::{Arm, BuildEnd, Job, Lane, LaneError, MeasureEnd, Sign};
 use crate::evaluator::{Message, is_score};
 use crate::event::Phase;
 use crate::record::{Invalid, Outcome, Reason, Score};
@@ -128,7 +128,12 @@ impl Lane for Local {
         Ok(BuildEnd::Done)
     }
 
-    fn measure(&mut self, arm: &Arm, job: &Job, watch: &mut dyn FnMut(Sign)) -> Result<Outcome, LaneError> {
+    fn measure(
+        &mut self,
+        arm: &Arm,
+        job: &Job,
+        watch: &mut dyn FnMut(Sign),
+    ) -> Result<MeasureEnd, LaneError> {
         self.fresh_scratch()?;
         let phase = if job.smoke { "smoke" } else { "run" };
         let budget = job.budget.to_string();
@@ -144,7 +149,7 @@ impl Lane for Local {
         let command = self.confine(command, &policy);
         watch(Sign::Phase(if job.smoke { Phase::Smoke } else { Phase::Run }));
         let limits = self.limits(job);
-        let outcome = match &self.task.evaluate {
+        let end = match &self.task.evaluate {
             Some(evaluate) if evaluate.channel => {
                 let evaluator = self.command(&evaluate.command, &evaluate.env, &values, &self.task.dir)?;
                 self.measure_beside(command, evaluator, &limits, watch)?
@@ -154,11 +159,11 @@ impl Lane for Local {
                 let wall = evaluate.timeout.or(limits.wall);
                 self.measure_after(command, evaluator, &limits, wall, job.smoke, watch)?
             }
-            None => self.measure_pattern(command, &limits, job.smoke, watch)?,
+            None => MeasureEnd::Done(self.measure_pattern(command, &limits, job.smoke, watch)?),
         };
         // The outcome stands whatever becomes of the litter; the next execution empties the folder again.
         let _ = self.fresh_scratch();
-        Ok(outcome)
+        Ok(end)
     }
 }
 
@@ -247,7 +252,7 @@ impl Local {
         evaluator: Command,
         limits: &Limits,
         watch: &mut dyn FnMut(Sign),
-    ) -> Result<Outcome, LaneError> {
+    ) -> Result<MeasureEnd, LaneError> {
         let (ours, theirs) = UnixStream::pair().map_err(|error| LaneError::new("make the channel", error))?;
         let candidate = candidate.stdin(Stdin::Socket(OwnedFd::from(theirs)));
         let evaluator = evaluator.stdin(Stdin::Socket(OwnedFd::from(ours)));
@@ -316,7 +321,7 @@ impl Local {
             }
         });
         if self.kill.is_cancelled() {
-            return Ok(Outcome::Interrupted);
+            return Ok(MeasureEnd::Done(Outcome::Interrupted));
         }
         let [Some(candidate), Some(evaluator)] = ends else {
             return Err(LaneError::new("run candidate and evaluator", "one of them never ended"));
@@ -335,10 +340,10 @@ impl Local {
         evaluator_wall: Option<Duration>,
         smoke: bool,
         watch: &mut dyn FnMut(Sign),
-    ) -> Result<Outcome, LaneError> {
+    ) -> Result<MeasureEnd, LaneError> {
         let candidate = self.run_alone(candidate, limits, watch, "the candidate")?;
         if let Some(outcome) = self.without_score(&candidate) {
-            return Ok(outcome);
+            return Ok(MeasureEnd::Done(outcome));
         }
         watch(Sign::Phase(Phase::Evaluate));
         let mut answer = None;
@@ -351,11 +356,11 @@ impl Local {
             })
             .map_err(|error| LaneError::new("run the evaluator", error))?;
         if evaluator.end == End::Cancelled {
-            return Ok(Outcome::Interrupted);
+            return Ok(MeasureEnd::Done(Outcome::Interrupted));
         }
         match combine(answer, &candidate, &evaluator) {
-            Outcome::Scored(_) if smoke => Ok(Outcome::Passed),
-            outcome => Ok(outcome),
+            MeasureEnd::Done(Outcome::Scored(_)) if smoke => Ok(MeasureEnd::Done(Outcome::Passed)),
+            end => Ok(end),
         }
     }
 
@@ -434,9 +439,9 @@ enum Told {
 }
 
 /// What candidate's end, evaluator's end and evaluator's answer mean together.
-fn combine(answer: Option<Outcome>, candidate: &Finished, evaluator: &Finished) -> Outcome {
+fn combine(answer: Option<Outcome>, candidate: &Finished, evaluator: &Finished) -> MeasureEnd {
     let died = classify(candidate);
-    match (answer, died) {
+    let outcome = match (answer, died) {
         (Some(Outcome::Scored(mut score)), None) => {
             add_facts(&mut score, candidate);
             Outcome::Scored(score)
@@ -452,12 +457,28 @@ fn combine(answer: Option<Outcome>, candidate: &Finished, evaluator: &Finished) 
             );
             Outcome::Invalid(died.filter(|_| vague && candidate.end != End::Cancelled).unwrap_or(invalid))
         }
+        (_, died) if broke_down(evaluator) && may_follow_the_evaluator(candidate, died.as_ref()) => {
+            let what = format!("the evaluator {} without an answer", evaluator.end);
+            return MeasureEnd::NoAnswer(with_tail(what, evaluator));
+        }
         (_, Some(died)) if candidate.end != End::Cancelled => Outcome::Invalid(died),
         _ => {
             let what = format!("the evaluator {} without an answer", evaluator.end);
             Outcome::Invalid(Invalid { reason: Reason::Evaluator, detail: with_tail(what, evaluator) })
         }
-    }
+    };
+    MeasureEnd::Done(outcome)
+}
+
+/// True for an end that is the evaluator's own; one that we stopped, or that left in order, broke nothing.
+fn broke_down(evaluator: &Finished) -> bool {
+    matches!(evaluator.end, End::Exited(_) | End::Signalled(_)) && !evaluator.end.success()
+}
+
+/// True for an end that a dying evaluator can bring about: a candidate whose connection breaks crashes, or is
+/// stopped because it does not leave. Limits and refusals are broken by nobody but the candidate.
+fn may_follow_the_evaluator(candidate: &Finished, died: Option<&Invalid>) -> bool {
+    candidate.end == End::Cancelled || died.is_none_or(|died| died.reason == Reason::Crash)
 }
 
 /// Why a candidate that ended like this has no score; `None` when it ended well.

@@ -3,8 +3,8 @@
 use super::steps::Steps;
 use super::{EngineError, Setup};
 use crate::event::Observer;
-use crate::lane::{Arm, BuildEnd, Job, Lane, LaneError, Sign};
-use crate::record::{CommitId, Outcome, TrialId};
+use crate::lane::{Arm, BuildEnd, Job, Lane, LaneError, MeasureEnd, Sign};
+use crate::record::{CommitId, TrialId};
 use crate::repo::RepoError;
 use crate::session::unbiased_scores;
 use crate::state::State;
@@ -124,7 +124,7 @@ impl Lane for NoLane {
         Err(LaneError::new("build", "this command executes nothing"))
     }
 
-    fn measure(&mut self, _: &Arm, _: &Job, _: &mut dyn FnMut(Sign)) -> Result<Outcome, LaneError> {
+    fn measure(&mut self, _: &Arm, _: &Job, _: &mut dyn FnMut(Sign)) -> Result<MeasureEnd, LaneError> {
         Err(LaneError::new("measure", "this command executes nothing"))
     }
 }

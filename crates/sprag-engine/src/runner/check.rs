@@ -9,7 +9,7 @@ use super::lock::Lock;
 use super::{EngineError, Layout, Setup, load, open_repo};
 use crate::event::{Event, Observer};
 use crate::gate::{self, Screened};
-use crate::lane::{Arm, BuildEnd, Job, Lane, Local, Sign};
+use crate::lane::{Arm, BuildEnd, Job, Lane, Local, MeasureEnd, Sign};
 use crate::record::{Effect, Invalid, Measure, Outcome, Purpose, Reason, TrialId};
 use crate::session::{noise, split_mix, unbiased_scores};
 use crate::state::State;
@@ -165,13 +165,21 @@ fn score(
     }
     let mut job = Job { seed, budget: task.budget, smoke: true, longest: None };
     if task.has_smoke() {
-        let smoke = lane.measure(arm, &job, &mut watch)?;
+        let smoke = outcome(trial, lane.measure(arm, &job, &mut watch)?)?;
         if matches!(smoke, Outcome::Invalid(_) | Outcome::Interrupted) {
             return Ok((seed, smoke));
         }
     }
     job.smoke = false;
-    Ok((seed, lane.measure(arm, &job, &mut watch)?))
+    Ok((seed, outcome(trial, lane.measure(arm, &job, &mut watch)?)?))
+}
+
+/// A person is there to ask again, so nothing is repeated here.
+fn outcome(trial: TrialId, end: MeasureEnd) -> Result<Outcome, EngineError> {
+    match end {
+        MeasureEnd::Done(outcome) => Ok(outcome),
+        MeasureEnd::NoAnswer(detail) => Err(EngineError::Evaluator { trial, detail }),
+    }
 }
 
 fn clear(repo: &crate::repo::Repo, arm: &Arm) -> Result<(), EngineError> {

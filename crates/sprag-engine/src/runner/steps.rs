@@ -8,7 +8,7 @@ use sprag_measure::clock;
 use super::lock::Lock;
 use super::{EngineError, Layout, Setup, litter, named_or_latest, number_of, open_repo, runs};
 use crate::event::{Event, Observer, Phase};
-use crate::lane::{Arm, BuildEnd, Job, Lane, Sign};
+use crate::lane::{Arm, BuildEnd, Job, Lane, MeasureEnd, Sign};
 use crate::ledger::Ledger;
 use crate::proposer::{self, Brief, Declined, Proposal, Proposer};
 use crate::record::{
@@ -380,9 +380,14 @@ impl<'a> Steps<'a> {
         self.append(Record::MeasureStarted(measure.clone()))?;
         let began = Instant::now();
         let expected = if smoke { None } else { self.typical_measure() };
-        let outcome = {
-            let mut watch = watcher(&mut *self.observer, measure.trial, Some(measure.clone()), expected);
-            self.lane.measure(&arm, &job, &mut watch)?
+        let outcome = match self.execute(&measure, &arm, &job, expected) {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                // It says nothing about the candidate, so it must not look like an execution that killed us.
+                let (outcome, seconds) = (Outcome::Interrupted, began.elapsed().as_secs_f64());
+                self.append(Record::Measured { measure, outcome, seconds })?;
+                return Err(error);
+            }
         };
         let seconds = began.elapsed().as_secs_f64();
         let outcome = match (outcome, self.tampered(&arm)?) {
@@ -394,6 +399,37 @@ impl<'a> Steps<'a> {
         let stop = outcome == Outcome::Interrupted;
         self.append(Record::Measured { measure, outcome, seconds })?;
         Ok(if stop { Flow::Stop } else { Flow::On })
+    }
+
+    /// Executes an arm; once more when the evaluator broke down, for which the candidate is not to blame.
+    fn execute(
+        &mut self,
+        measure: &Measure,
+        arm: &Arm,
+        job: &Job,
+        expected: Option<f64>,
+    ) -> Result<Outcome, EngineError> {
+        match self.execute_once(measure, arm, job, expected)? {
+            MeasureEnd::Done(outcome) => return Ok(outcome),
+            MeasureEnd::NoAnswer(detail) => {
+                self.warn(format!("{detail}; the measurement is repeated"), None);
+            }
+        }
+        match self.execute_once(measure, arm, job, expected)? {
+            MeasureEnd::Done(outcome) => Ok(outcome),
+            MeasureEnd::NoAnswer(detail) => Err(EngineError::Evaluator { trial: measure.trial, detail }),
+        }
+    }
+
+    fn execute_once(
+        &mut self,
+        measure: &Measure,
+        arm: &Arm,
+        job: &Job,
+        expected: Option<f64>,
+    ) -> Result<MeasureEnd, EngineError> {
+        let mut watch = watcher(&mut *self.observer, measure.trial, Some(measure.clone()), expected);
+        Ok(self.lane.measure(arm, job, &mut watch)?)
     }
 
     /// An arm that is not whole (undone decisions, a cleaned folder, a kill half-way) is built again.

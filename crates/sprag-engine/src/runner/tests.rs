@@ -11,7 +11,7 @@ use sprag_measure::process;
 use super::steps::Steps;
 use super::*;
 use crate::event::Event;
-use crate::lane::{Arm, BuildEnd, Job, Sign};
+use crate::lane::{Arm, BuildEnd, Job, MeasureEnd, Sign};
 use crate::proposer::{Brief, Declined, Proposal, Proposer};
 use crate::record::{Invalid, Outcome, Purpose, Reason, Record, Score, Verdict};
 
@@ -128,24 +128,25 @@ impl Lane for FakeLane {
         Ok(if text.contains("broken") { BuildEnd::Failed("it is broken".into()) } else { BuildEnd::Done })
     }
 
-    fn measure(&mut self, arm: &Arm, job: &Job, _: &mut dyn FnMut(Sign)) -> Result<Outcome, LaneError> {
+    fn measure(&mut self, arm: &Arm, job: &Job, _: &mut dyn FnMut(Sign)) -> Result<MeasureEnd, LaneError> {
         let text = std::fs::read_to_string(arm.worktree.join("model.txt")).unwrap();
         if job.smoke {
-            return Ok(Outcome::Passed);
+            return Ok(MeasureEnd::Done(Outcome::Passed));
         }
         self.count(format!("measure {} {}", text.trim(), job.seed));
         if arm.worktree.join("cheat.txt").exists() {
-            return Ok(Outcome::Scored(Score::default()));
+            return Ok(MeasureEnd::Done(Outcome::Scored(Score::default())));
         }
         if text.contains("tamper") {
             std::fs::write(arm.worktree.join("fixed.txt"), "changed").unwrap();
         }
         let number = text.split_whitespace().next().and_then(|word| word.parse::<f64>().ok());
         let Some(number) = number else {
-            return Ok(Outcome::Invalid(Invalid { reason: Reason::Crash, detail: "no number".into() }));
+            let invalid = Invalid { reason: Reason::Crash, detail: "no number".into() };
+            return Ok(MeasureEnd::Done(Outcome::Invalid(invalid)));
         };
         let noise = ((job.seed % 1000) as f64 / 1000.0 - 0.5) * 0.02;
-        Ok(Outcome::Scored(Score { value: number + noise, ..Score::default() }))
+        Ok(MeasureEnd::Done(Outcome::Scored(Score { value: number + noise, ..Score::default() })))
     }
 }
 
@@ -316,6 +317,66 @@ fn an_arm_that_is_not_whole_is_built_again() {
         assert_eq!(words(&state), ["BASELINE", "LOSS", "WIN"]);
         assert_eq!(counts.borrow().get("build 1.0").copied(), builds);
     }
+}
+
+/// The real lane, without a sandbox: a candidate that says hello to its evaluator and waits for the answer.
+const BESIDE: &str = r#"
+format = 1
+name = "beside"
+[files]
+mutable = ["model.txt"]
+[run]
+command = ["/bin/sh", "-c", "echo hello >&0; read answer || exit 1; cat model.txt"]
+timeout_seconds = 30
+[evaluate]
+command = ["/bin/sh", "-c", "read hello; . {task}/evaluator.sh"]
+channel = true
+[metric]
+name = "loss"
+direction = "lower"
+[budget]
+seconds = 1.0
+"#;
+
+const ANSWER: &str = "echo bye >&0; echo '{\"type\":\"score\",\"value\":1}'\n";
+
+#[test]
+fn a_dying_evaluator_ends_the_run_and_not_the_candidate() {
+    for dying in ["exit 1", "echo no data >&2; exit 1", "kill -9 $$"] {
+        let fixture = Fixture::of(BESIDE);
+        let environment = vec![("PATH".into(), std::env::var_os("PATH").unwrap_or_default())];
+        let setup = || Setup { environment: environment.clone(), ..fixture.setup(0) };
+        let evaluator = fixture.dir().join("evaluator.sh");
+        std::fs::write(&evaluator, format!("{dying}\n")).unwrap();
+        let mut events: Vec<Event> = Vec::new();
+        let error = run(setup(), &mut events).unwrap_err();
+        assert!(matches!(error, EngineError::Evaluator { trial: 0, .. }), "{dying}: {error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("again")), "{error}");
+        assert_eq!(error.to_string().contains("no data"), dying.contains("no data"), "{error}");
+        let warned = events.iter().filter(|event| matches!(event, Event::Warning { .. })).count();
+        assert_eq!(warned, 1, "repeated once, aloud: {dying}");
+        let (state, _) = load(fixture.dir(), None).unwrap();
+        assert_eq!(words(&state), ["open"], "{dying}");
+        // Mended, the same command goes on; one that dies only now and then does not stop it.
+        let once = "[ -e {dir}/died ] || { touch {dir}/died; exit 1; }\n";
+        let once = once.replace("{dir}", &fixture.dir().display().to_string());
+        std::fs::write(&evaluator, once + ANSWER).unwrap();
+        let state = run(setup(), &mut ()).unwrap();
+        assert!(state.baseline().is_some(), "{dying}: {:?}", state.trials[0].reason);
+    }
+}
+
+#[test]
+fn a_candidate_that_dies_of_itself_is_to_blame() {
+    let fixture = Fixture::of(&BESIDE.replace("echo hello >&0;", "echo hello >&0; kill -8 $$;"));
+    std::fs::write(
+        fixture.dir().join("evaluator.sh"),
+        "read more; echo '{\"type\":\"invalid\",\"reason\":\"protocol\"}'\n",
+    )
+    .unwrap();
+    let environment = vec![("PATH".into(), std::env::var_os("PATH").unwrap_or_default())];
+    let state = run(Setup { environment, ..fixture.setup(0) }, &mut ()).unwrap();
+    assert_eq!(words(&state), ["crash"]);
 }
 
 #[test]
