@@ -114,3 +114,35 @@ fn seeds_depend_on_the_run_the_trial_the_purpose_and_the_repeat() {
         }
     }
 }
+
+#[test]
+fn what_was_killed_twice_under_one_seed_is_not_executed_a_third_time() {
+    // The screening run of a candidate, and of the incumbent's turn in a pair.
+    for (steps, arm) in [(10, 1), (12, 0)] {
+        let (mut state, _) =
+            drive(|arm, seed| noisy(arm, seed, |arm| if arm == 1 { 0.006 } else { 0.0 }), steps);
+        let mut kill = |state: &mut State| match next_step(state, RULES) {
+            Step::Measure(measure) => {
+                assert_eq!(measure.arm, arm);
+                state.apply("2026-01-01T00:00:00Z", &Record::MeasureStarted(measure));
+            }
+            other => panic!("{other:?} instead of an execution"),
+        };
+        kill(&mut state);
+        kill(&mut state);
+        match next_step(&state, RULES) {
+            Step::Decide(1, Verdict::Invalid(invalid), _) => assert_eq!(invalid.reason, Reason::Crash),
+            other => panic!("{other:?} instead of a decision"),
+        }
+    }
+}
+
+#[test]
+fn an_execution_that_was_interrupted_in_order_is_made_again_as_often_as_it_takes() {
+    let (mut state, _) = drive(|arm, seed| noisy(arm, seed, |_| 0.0), 10);
+    for _ in 0..5 {
+        let Step::Measure(measure) = next_step(&state, RULES) else { panic!("no execution") };
+        state.apply("", &Record::MeasureStarted(measure.clone()));
+        state.apply("", &Record::Measured { measure, outcome: Outcome::Interrupted, seconds: 1.0 });
+    }
+}
