@@ -84,6 +84,11 @@ pub trait Proposer {
     fn propose(&mut self, brief: &Brief<'_>) -> Result<Proposal, Declined>;
     /// True when it can mend what it proposed after a failed build.
     fn can_repair(&self) -> bool;
+    /// True when it has a fixed number of proposals: then many rejected in a row do not mean that it goes in
+    /// circles.
+    fn is_counted(&self) -> bool {
+        false
+    }
 }
 
 /// A proposer as a person names it: `search`, `patches:DIR` or `command:CMD`.

@@ -12,7 +12,7 @@ use crate::state::{Pending, Run, State, Trial};
 /// Repairs a proposer may try after a failed build.
 pub const MAX_REPAIRS: u32 = 2;
 
-/// Rejected proposals in a row after which a run ends: the proposer goes in circles.
+/// Rejected proposals in a row, since the last resume, after which a run ends: the proposer goes in circles.
 pub const MAX_REJECTIONS: u32 = 8;
 
 /// Executions of one arm under one seed that have no end, after which it is not executed again: what takes
@@ -28,6 +28,8 @@ pub struct Rules {
     pub smokes: bool,
     /// The proposer of the open trial can mend a failed build.
     pub repairs: bool,
+    /// Proposers can go on for ever without anything new. One whose proposals are counted cannot.
+    pub circles: bool,
     /// Most trials, the baseline not counted.
     pub max_trials: Option<u32>,
 }
@@ -74,9 +76,9 @@ pub fn next_step(state: &State, rules: Rules) -> Step {
     if let Some(reason) = &state.proposer_stopped {
         return Step::Finish(reason.clone());
     }
-    let rejected =
-        state.trials.iter().rev().take_while(|trial| trial.id > 0 && trial.proposed.is_none()).count();
-    if rejected as u32 >= MAX_REJECTIONS {
+    let since = state.trials.iter().skip(state.trials_at_resume);
+    let rejected = since.rev().take_while(|trial| trial.id > 0 && trial.proposed.is_none()).count();
+    if rules.circles && rejected as u32 >= MAX_REJECTIONS {
         return Step::Finish(format!("the last {rejected} proposals were rejected before they ran"));
     }
     if rules.max_trials.is_some_and(|most| last.id >= most) {

@@ -166,6 +166,7 @@ impl<'a> Steps<'a> {
             builds: self.setup.task.build.is_some(),
             smokes: self.setup.task.has_smoke(),
             repairs,
+            circles: !self.proposers.iter().any(|one| one.is_counted()),
             max_trials: self.setup.max_trials,
         }
     }

@@ -380,6 +380,22 @@ fn a_candidate_that_dies_of_itself_is_to_blame() {
 }
 
 #[test]
+fn patches_that_do_not_apply_do_not_keep_the_others_from_being_tried() {
+    let fixture = Fixture::new();
+    let patches = fixture.dir().join("patches");
+    std::fs::create_dir(&patches).unwrap();
+    for number in 1..=10 {
+        let old = if number < 10 { "not this" } else { "1.0" };
+        let text = format!("--- a/model.txt\n+++ b/model.txt\n@@ -1 +1 @@\n-{old}\n+0.5\n");
+        std::fs::write(patches.join(format!("{number:02}.patch")), text).unwrap();
+    }
+    let setup = fixture.setup(20);
+    let patches = crate::proposer::ProposerSpec::Patches(patches).open(&setup.task);
+    let state = run_with(setup, Box::new(FakeLane(Counts::default())), vec![patches], &mut ()).unwrap();
+    assert_eq!((state.trials.len(), words(&state)[10].as_str()), (11, "WIN"));
+}
+
+#[test]
 fn two_runs_on_one_task_exclude_each_other() {
     let fixture = Fixture::new();
     let mut nobody = ();
