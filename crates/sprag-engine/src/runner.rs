@@ -26,7 +26,7 @@ use crate::event::Observer;
 use crate::lane::{Lane, LaneError, Local};
 use crate::ledger::{self, LedgerError, Line};
 use crate::proposer::ProposerSpec;
-use crate::record::TrialId;
+use crate::record::{RunStarted, TrialId};
 use crate::repo::{Repo, RepoError};
 use crate::sandbox::Confinement;
 use crate::state::State;
@@ -122,8 +122,10 @@ pub enum EngineError {
         detail: String,
     },
     /// The task changed since the run began.
-    #[error("resume run `{run}`: {what} changed since it began, so its scores would not compare")]
+    #[error("{verb} run `{run}`: {what} changed since it began, so its scores would not compare")]
     Changed {
+        /// What was asked for: `resume`, or `compare with`.
+        verb: &'static str,
         /// The run.
         run: String,
         /// What changed.
@@ -230,6 +232,24 @@ fn named_or_latest(task_dir: &Path, run: Option<&str>) -> Result<String, EngineE
         task: task_dir.to_owned(),
         known: if known.is_empty() { "none yet".into() } else { known.join(", ") },
     })
+}
+
+/// Whether scores made now compare with the run's; `fixed_sha256` is of its base, with the external files as
+/// they are now.
+fn comparable(
+    verb: &'static str,
+    run: &RunStarted,
+    setup: &Setup,
+    fixed_sha256: &str,
+) -> Result<(), EngineError> {
+    let changed = |what: &str| EngineError::Changed { verb, run: run.run.clone(), what: what.into() };
+    if run.task_sha256 != setup.task.sha256 {
+        return Err(changed("task.toml"));
+    }
+    if run.fixed_sha256 != fixed_sha256 {
+        return Err(changed("a file listed under `files.external`"));
+    }
+    Ok(())
 }
 
 /// `run-7` has number 7; other names sort first.

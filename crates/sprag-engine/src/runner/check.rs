@@ -6,7 +6,7 @@ use serde::Serialize;
 use sprag_measure::{clock, stats};
 
 use super::lock::Lock;
-use super::{EngineError, Layout, Setup, load, open_repo};
+use super::{EngineError, Layout, Setup, comparable, load, open_repo};
 use crate::event::{Event, Observer};
 use crate::gate::{self, Screened};
 use crate::lane::{Arm, BuildEnd, Job, Lane, Local, MeasureEnd, Sign};
@@ -49,7 +49,8 @@ pub struct Incumbent {
 /// Builds, smoke-tests and scores the working tree once.
 ///
 /// # Errors
-/// Another program works on the task, or files outside the mutable ones differ from the commit.
+/// Another program works on the task, files outside the mutable ones differ from the commit, or the task is
+/// not what it was when the run began.
 pub fn check(setup: Setup, observer: &mut dyn Observer) -> Result<CheckReport, EngineError> {
     let task = &setup.task;
     let layout = Layout::of(&task.dir);
@@ -69,7 +70,7 @@ pub fn check(setup: Setup, observer: &mut dyn Observer) -> Result<CheckReport, E
         None => repo.head()?,
     };
     repo.worktree_add(&arm.worktree, &base)?;
-    let changed = copy_mutable(&setup, &arm.worktree);
+    let changed = compares(&setup, &state, &arm.worktree).and_then(|()| copy_mutable(&setup, &arm.worktree));
     let scored = changed.and_then(|changed| Ok((changed, score(&setup, &layout, &arm, &state, observer)?)));
     clear(&repo, &arm)?;
     let (changed, (seed, outcome)) = scored?;
@@ -92,6 +93,12 @@ pub fn check(setup: Setup, observer: &mut dyn Observer) -> Result<CheckReport, E
     };
     let metric = task.metric.name.clone();
     Ok(CheckReport { metric, changed, seed, outcome, incumbent, effect, promising })
+}
+
+/// A score is told against those of the run, so it must be made as they were.
+fn compares(setup: &Setup, state: &State, base: &Path) -> Result<(), EngineError> {
+    let Some(run) = &state.run else { return Ok(()) };
+    comparable("compare with", run, setup, &setup.task.fixed_sha256(base)?)
 }
 
 /// Copies the mutable files of the user's checkout; other differences are refused by name.

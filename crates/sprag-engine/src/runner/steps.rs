@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sprag_measure::clock;
 
 use super::lock::Lock;
-use super::{EngineError, Layout, Setup, litter, named_or_latest, number_of, open_repo, runs};
+use super::{EngineError, Layout, Setup, comparable, litter, named_or_latest, number_of, open_repo, runs};
 use crate::event::{Event, Observer, Phase};
 use crate::lane::{Arm, BuildEnd, Job, Lane, MeasureEnd, Sign};
 use crate::ledger::Ledger;
@@ -84,13 +84,7 @@ impl<'a> Steps<'a> {
     fn begin_or_resume(&mut self) -> Result<(), EngineError> {
         let task = &self.setup.task;
         if let Some(run) = self.state.run.clone() {
-            let changed = |what: &str| EngineError::Changed { run: run.run.clone(), what: what.into() };
-            if run.task_sha256 != task.sha256 {
-                return Err(changed("task.toml"));
-            }
-            if self.fixed_sha256_at(&run.base)? != run.fixed_sha256 {
-                return Err(changed("a file listed under `files.external`"));
-            }
+            comparable("resume", &run, &self.setup, &self.fixed_sha256_at(&run.base)?)?;
             self.append(Record::RunResumed {
                 sprag_version: self.setup.sprag_version.clone(),
                 sandbox_missing: self.setup.sandbox_facts.1.clone(),
@@ -482,7 +476,7 @@ impl<'a> Steps<'a> {
         // The candidate is not to blame for what changed outside its worktree.
         if self.fixed_sha256_at(&run.base)? != run.fixed_sha256 {
             let what = "a file listed under `files.external`".to_owned();
-            return Err(EngineError::Changed { run: run.run.clone(), what });
+            return Err(EngineError::Changed { verb: "go on with", run: run.run.clone(), what });
         }
         Ok(Some(Invalid { reason: Reason::FixedFile, detail }))
     }

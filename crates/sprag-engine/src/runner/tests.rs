@@ -486,6 +486,35 @@ fn a_changed_task_is_not_resumed() {
 }
 
 #[test]
+fn a_check_does_not_compare_with_scores_of_another_task() {
+    let fixture = Fixture::new();
+    let library = fixture.dir().join("library.txt");
+    std::fs::write(&library, "one").unwrap();
+    let task =
+        TASK.replace("fixed = [\"fixed.txt\"]", "fixed = [\"fixed.txt\"]\nexternal = [\"library.txt\"]");
+    std::fs::write(fixture.dir().join("task.toml"), &task).unwrap();
+    fixture.git(&["add", "task.toml"]);
+    fixture.git(&["-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-q", "-m", "Add"]);
+    fixture.run(&["0.5"]);
+    let refused = |what: &str| {
+        let error = check(fixture.setup(1), &mut ()).unwrap_err();
+        assert!(
+            matches!(&error, EngineError::Changed { what: found, .. } if found.contains(what)),
+            "{error}"
+        );
+        assert!(error.to_string().starts_with("compare with run `run-1`"), "{error}");
+    };
+    std::fs::write(&library, "two").unwrap();
+    refused("external");
+    std::fs::write(&library, "one").unwrap();
+    std::fs::write(fixture.dir().join("task.toml"), task.replace("seconds = 1.0", "seconds = 60.0")).unwrap();
+    refused("task.toml");
+    std::fs::write(fixture.dir().join("task.toml"), &task).unwrap();
+    let report = check(fixture.setup(1), &mut ()).unwrap();
+    assert_eq!(report.incumbent.unwrap().trial, 1);
+}
+
+#[test]
 fn two_hundred_trials_leave_two_worktrees_and_every_ref() {
     let fixture = Fixture::new();
     let script: Vec<String> = (1..=200).map(|trial| format!("{}", 1.0 + f64::from(trial))).collect();
