@@ -32,6 +32,9 @@ use crate::sandbox::Confinement;
 use crate::state::State;
 use crate::task::{Task, TaskError};
 
+/// Part of the memory by which one machine may seem to differ from itself.
+const SAME_MEMORY: f64 = 0.03;
+
 /// Everything a run needs from the outside.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -131,6 +134,16 @@ pub enum EngineError {
         /// What changed.
         what: String,
     },
+    /// The run began on another machine.
+    #[error("{verb} run `{run}` on this machine: {what}, so its scores would not compare")]
+    OtherMachine {
+        /// What was asked for: `resume`, or `compare with`.
+        verb: &'static str,
+        /// The run.
+        run: String,
+        /// Which fact differs, then and now.
+        what: String,
+    },
     /// The request does not fit the run's state.
     #[error("{0}")]
     Refused(String),
@@ -151,6 +164,9 @@ impl EngineError {
             EngineError::NoRun { .. } => Some("`sprag run` begins one".into()),
             EngineError::Changed { .. } => {
                 Some("take the change back, or begin a new run with `sprag run --new`".into())
+            }
+            EngineError::OtherMachine { .. } => {
+                Some("go on where it began, or measure this machine with `sprag run --new`".into())
             }
             EngineError::Ledger(LedgerError::Io { .. }) | EngineError::State { .. } => {
                 Some("free space or mend permissions, then start the same command again: it resumes".into())
@@ -249,7 +265,29 @@ fn comparable(
     if run.fixed_sha256 != fixed_sha256 {
         return Err(changed("a file listed under `files.external`"));
     }
-    Ok(())
+    match other_machine(&run.machine, &setup.machine) {
+        Some(what) => Err(EngineError::OtherMachine { verb, run: run.run.clone(), what }),
+        None => Ok(()),
+    }
+}
+
+/// The first fact that decides how fast code runs and differs; what is unknown differs from nothing.
+fn other_machine(then: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Option<String> {
+    let differs = |name: &str, same: fn(&str, &str) -> bool| {
+        let (then, now) = (then.get(name)?, now.get(name)?);
+        (!same(then, now)).then(|| format!("its `{name}` was {then} and is {now}"))
+    };
+    differs("cpu", |then, now| then == now)
+        .or_else(|| differs("usable_cores", |then, now| then == now))
+        .or_else(|| differs("memory_bytes", about_equal))
+}
+
+/// Equal but for what kernel and firmware take for themselves, which changes from boot to boot.
+fn about_equal(then: &str, now: &str) -> bool {
+    match (then.parse::<f64>(), now.parse::<f64>()) {
+        (Ok(then), Ok(now)) => (then - now).abs() <= SAME_MEMORY * then.max(now),
+        _ => then == now,
+    }
 }
 
 /// `run-7` has number 7; other names sort first.

@@ -90,16 +90,6 @@ impl<'a> Steps<'a> {
                 sandbox_missing: self.setup.sandbox_facts.1.clone(),
                 machine: self.setup.machine.clone(),
             })?;
-            let (before, now) = (run.machine.get("cpu"), self.setup.machine.get("cpu"));
-            if before != now {
-                self.warn(
-                    format!(
-                        "this run began on another machine ({})",
-                        before.map_or("unknown", String::as_str)
-                    ),
-                    Some("scores of two machines do not compare; `sprag run --new` measures this one".into()),
-                );
-            }
         } else {
             let base = self.repo.head()?;
             let record = RunStarted {

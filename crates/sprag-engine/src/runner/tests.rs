@@ -486,6 +486,35 @@ fn a_changed_task_is_not_resumed() {
 }
 
 #[test]
+fn a_run_is_not_resumed_on_another_machine() {
+    let facts = |cpu: &str, cores: &str, memory: &str| {
+        let facts = [("cpu", cpu), ("usable_cores", cores), ("memory_bytes", memory)];
+        let known = facts.into_iter().filter(|(_, value)| !value.is_empty());
+        known.map(|(name, value)| (name.to_owned(), value.to_owned())).collect::<BTreeMap<_, _>>()
+    };
+    let fixture = Fixture::new();
+    let go_on = |machine: BTreeMap<String, String>, trials: u32| {
+        let script = ["1.5", "1.6", "1.7", "1.8"];
+        let setup = Setup { machine, ..fixture.setup(trials) };
+        run_with(setup, Box::new(FakeLane(Counts::default())), proposers(&script), &mut ())
+    };
+    go_on(facts("A", "2", "1000"), 1).unwrap();
+    for (other, fact) in [
+        (facts("B", "2", "1000"), "`cpu` was A and is B"),
+        (facts("A", "4", "1000"), "`usable_cores` was 2 and is 4"),
+        (facts("A", "2", "2000"), "`memory_bytes` was 1000 and is 2000"),
+    ] {
+        let lines = load(fixture.dir(), None).unwrap().1;
+        let error = go_on(other, 2).unwrap_err();
+        assert!(matches!(&error, EngineError::OtherMachine { what, .. } if what.contains(fact)), "{error}");
+        assert!(error.hint().unwrap().contains("--new"));
+        assert_eq!(load(fixture.dir(), None).unwrap().1, lines, "nothing is recorded");
+    }
+    go_on(facts("A", "2", "1020"), 2).unwrap();
+    go_on(facts("A", "", ""), 3).unwrap();
+}
+
+#[test]
 fn a_check_does_not_compare_with_scores_of_another_task() {
     let fixture = Fixture::new();
     let library = fixture.dir().join("library.txt");
