@@ -28,6 +28,9 @@ pub enum Record {
     RunResumed {
         /// Version of the program that resumed it.
         sprag_version: String,
+        /// What the sandbox enforces now; `None` in lines of versions that did not say.
+        #[serde(default)]
+        sandbox: Option<Vec<String>>,
         /// What the sandbox lacks now.
         #[serde(default)]
         sandbox_missing: Vec<String>,

@@ -36,12 +36,31 @@ pub struct State {
     pub finished: Option<String>,
     /// Why the last proposer stopped, if it did.
     pub proposer_stopped: Option<String>,
+    /// How trials were confined, from first to last.
+    pub confined: Vec<Confined>,
     /// Times the run was resumed.
     pub resumed: u32,
     /// Trials there were when it was last resumed.
     pub trials_at_resume: usize,
     /// Torn lines that were cut off.
     pub repaired: u32,
+}
+
+/// What the sandbox enforced from a trial on, until the next of these.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Confined {
+    /// The trial; it may have begun under the one before.
+    pub from: TrialId,
+    /// What was enforced.
+    pub enforced: Vec<String>,
+    /// What lacked.
+    pub missing: Vec<String>,
+}
+
+impl Confined {
+    fn since(from: TrialId, enforced: &[String], missing: &[String]) -> Confined {
+        Confined { from, enforced: enforced.to_vec(), missing: missing.to_vec() }
+    }
 }
 
 /// A branch move between its intent and its completion.
@@ -158,16 +177,13 @@ impl State {
         self.updated_at = Some(at.to_owned());
         match record {
             Record::RunStarted(run) => {
+                self.confined.push(Confined::since(0, &run.sandbox, &run.sandbox_missing));
                 self.started_at = Some(at.to_owned());
                 self.tip = Some(run.base.clone());
                 self.run = Some((**run).clone());
             }
-            Record::RunResumed { sandbox_missing, .. } => {
-                if let Some(run) = &mut self.run {
-                    let new = sandbox_missing.iter().filter(|part| !run.sandbox_missing.contains(part));
-                    let new: Vec<String> = new.cloned().collect();
-                    run.sandbox_missing.extend(new);
-                }
+            Record::RunResumed { sandbox, sandbox_missing, .. } => {
+                self.confine(sandbox.as_deref(), sandbox_missing);
                 self.trials_at_resume = self.trials.len();
                 self.resumed += 1;
                 self.finished = None;
@@ -244,6 +260,23 @@ impl State {
         }
     }
 
+    /// Takes in what the sandbox does from here on. The frame keeps what held all the time as enforced, and what
+    /// lacked at any time as missing.
+    fn confine(&mut self, sandbox: Option<&[String]>, missing: &[String]) {
+        let trial = self.open_trial().map_or(self.trials.len() as TrialId, |trial| trial.id);
+        let Some(run) = &mut self.run else { return };
+        let enforced = sandbox.unwrap_or(&run.sandbox).to_vec();
+        run.sandbox.retain(|part| enforced.contains(part));
+        let new = missing.iter().filter(|part| !run.sandbox_missing.contains(part));
+        let new: Vec<String> = new.cloned().collect();
+        run.sandbox_missing.extend(new);
+        let now = Confined::since(trial, &enforced, missing);
+        let same = |last: &Confined| (&last.enforced, &last.missing) == (&now.enforced, &now.missing);
+        if !self.confined.last().is_some_and(same) {
+            self.confined.push(now);
+        }
+    }
+
     fn trial_entry(&mut self, id: TrialId) -> &mut Trial {
         while self.trials.len() <= id as usize {
             let id = self.trials.len() as TrialId;
@@ -294,5 +327,56 @@ impl State {
             Some(Verdict::Baseline { mean, sd, n }) => Some((mean, sd, n)),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    fn resumed(sandbox: Option<&str>, missing: &str) -> Record {
+        Record::RunResumed {
+            sprag_version: String::new(),
+            sandbox: sandbox.map(parts),
+            sandbox_missing: parts(missing),
+            machine: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_run_resumed_without_a_sandbox_does_not_show_its_parts_as_enforced() {
+        let started = RunStarted { sandbox: parts("files network"), ..RunStarted::default() };
+        let trial = Record::TrialStarted { trial: 0, proposer: String::new(), parent: String::new() };
+        let verdict = Verdict::Baseline { mean: 1.0, sd: 0.1, n: 5 };
+        let decided = Record::Decided { trial: 0, verdict, reason: String::new() };
+        let records = [
+            Record::RunStarted(Box::new(started)),
+            resumed(Some("files network"), ""),
+            trial,
+            decided,
+            resumed(Some(""), "files network"),
+            resumed(Some("files network"), ""),
+        ];
+        let state = State::fold(records.iter().map(|record| ("", record)));
+        let whole = |from| Confined { from, enforced: parts("files network"), missing: Vec::new() };
+        let none = Confined { from: 1, enforced: Vec::new(), missing: parts("files network") };
+        assert_eq!(state.confined, [whole(0), none, whole(1)]);
+        let run = state.run.unwrap();
+        assert_eq!((run.sandbox, run.sandbox_missing), (Vec::new(), parts("files network")));
+    }
+
+    #[test]
+    fn a_line_that_does_not_say_what_is_enforced_changes_only_what_is_missing() {
+        let line = r#"{"type":"run_resumed","sprag_version":"","sandbox_missing":["network"]}"#;
+        let old: Record = serde_json::from_str(line).unwrap();
+        assert_eq!(old, resumed(None, "network"));
+        let started = RunStarted { sandbox: parts("files"), ..RunStarted::default() };
+        let records = [Record::RunStarted(Box::new(started)), old];
+        let run = State::fold(records.iter().map(|record| ("", record))).run.unwrap();
+        assert_eq!((run.sandbox, run.sandbox_missing), (parts("files"), parts("network")));
     }
 }

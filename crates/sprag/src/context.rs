@@ -106,7 +106,11 @@ impl Context {
             setup.confinement = Confinement::Sandboxed(launcher);
             setup.sandbox_facts = (facts, Vec::new());
         } else {
-            let missing: Vec<String> = capabilities.missing.iter().map(ToString::to_string).collect();
+            // Nothing is confined then, so what this machine could enforce is missing as much as what it lacks.
+            let mut missing: Vec<String> = capabilities.missing.iter().map(ToString::to_string).collect();
+            let unused =
+                capabilities.enforced.iter().map(|part| format!("{part}: not used without the others"));
+            missing.extend(unused);
             setup.confinement = Confinement::Unsandboxed;
             setup.sandbox_facts = (Vec::new(), missing);
         }

@@ -87,6 +87,7 @@ impl<'a> Steps<'a> {
             comparable("resume", &run, &self.setup, &self.fixed_sha256_at(&run.base)?)?;
             self.append(Record::RunResumed {
                 sprag_version: self.setup.sprag_version.clone(),
+                sandbox: Some(self.setup.sandbox_facts.0.clone()),
                 sandbox_missing: self.setup.sandbox_facts.1.clone(),
                 machine: self.setup.machine.clone(),
             })?;

@@ -171,6 +171,7 @@ fn rejections_in_a_row_end_a_run_until_it_is_resumed_and_never_one_whose_proposa
 fn resumed() -> Record {
     Record::RunResumed {
         sprag_version: String::new(),
+        sandbox: None,
         sandbox_missing: Vec::new(),
         machine: Default::default(),
     }
