@@ -247,7 +247,15 @@ impl<'a> Steps<'a> {
                 Flow::On
             }
             Err(_) if self.setup.kill.is_cancelled() => Flow::Stop,
-            Err(declined) => self.declined(id, index, declined)?,
+            Err(declined) => match repair {
+                // A proposal that was built is decided on: that nobody mends it does not make it vanish.
+                Some(error) => {
+                    let invalid = Invalid { reason: Reason::Build, detail: error.clone() };
+                    self.decide_invalid(id, invalid)?;
+                    Flow::On
+                }
+                None => self.declined(id, index, declined)?,
+            },
         };
         self.repo.worktree_remove(&worktree)?;
         Ok(flow)
@@ -264,9 +272,7 @@ impl<'a> Steps<'a> {
                 self.append(Record::ProposerStopped { trial: id, reason })?;
             }
             Declined::Failed(detail) => {
-                let invalid = Invalid { reason: Reason::Proposer, detail };
-                let line = invalid.to_string();
-                self.decide(id, Verdict::Invalid(invalid), line)?;
+                self.decide_invalid(id, Invalid { reason: Reason::Proposer, detail })?;
             }
         }
         Ok(Flow::On)
@@ -341,8 +347,7 @@ impl<'a> Steps<'a> {
         }
         self.append(Record::Built { trial: id, attempt, seconds, error })?;
         if let Some(invalid) = self.tampered(&arm)?.filter(|_| built) {
-            let line = invalid.to_string();
-            self.decide(id, Verdict::Invalid(invalid), line)?;
+            self.decide_invalid(id, invalid)?;
         }
         Ok(Flow::On)
     }
@@ -472,6 +477,11 @@ impl<'a> Steps<'a> {
         Ok(Some(Invalid { reason: Reason::FixedFile, detail }))
     }
 
+    fn decide_invalid(&mut self, trial: TrialId, invalid: Invalid) -> Result<(), EngineError> {
+        let line = invalid.to_string();
+        self.decide(trial, Verdict::Invalid(invalid), line)
+    }
+
     fn decide(&mut self, trial: TrialId, verdict: Verdict, reason: String) -> Result<(), EngineError> {
         let stays = matches!(verdict, Verdict::Baseline { .. } | Verdict::Win(_));
         self.append(Record::Decided { trial, verdict, reason })?;
@@ -528,9 +538,7 @@ impl<'a> Steps<'a> {
         let (trial, kept, parent) = (last.id, last.kept, last.parent.clone());
         if let Some(open) = self.state.open_trial().map(|open| open.id).filter(|open| kept && *open > trial) {
             let detail = format!("trial {trial}, on which it was built, was taken back");
-            let invalid = Invalid { reason: Reason::Proposer, detail };
-            let line = invalid.to_string();
-            self.decide(open, Verdict::Invalid(invalid), line)?;
+            self.decide_invalid(open, Invalid { reason: Reason::Proposer, detail })?;
         }
         let to = if kept { parent } else { self.tip() };
         self.append(Record::UndoStarted { trial, to: to.clone() })?;

@@ -162,7 +162,9 @@ impl Proposer for Scripted {
         let Some(text) = self.0.get(brief.trial as usize - 1) else {
             return Err(Declined::Exhausted("the script is at its end".into()));
         };
-        if brief.repair.is_some() {
+        if brief.repair.is_some() && text.contains("for good") {
+            return Err(Declined::Exhausted("it cannot be mended".into()));
+        } else if brief.repair.is_some() {
             std::fs::write(brief.worktree.join("model.txt"), "0.1 repaired\n").unwrap();
         } else if text.contains("cheat") {
             std::fs::write(brief.worktree.join("cheat.txt"), "what git ignores").unwrap();
@@ -377,6 +379,15 @@ fn a_candidate_that_dies_of_itself_is_to_blame() {
     let environment = vec![("PATH".into(), std::env::var_os("PATH").unwrap_or_default())];
     let state = run(Setup { environment, ..fixture.setup(0) }, &mut ()).unwrap();
     assert_eq!(words(&state), ["crash"]);
+}
+
+#[test]
+fn a_proposal_that_nobody_mends_is_decided_and_not_lost() {
+    let fixture = Fixture::new();
+    let (state, _) = fixture.run(&["broken for good", "0.5"]);
+    assert_eq!(words(&state), ["BASELINE", "build", "WIN"]);
+    assert!(state.trials[1].reason.as_ref().unwrap().contains("it is broken"), "{:?}", state.trials[1]);
+    assert_eq!(fixture.git(&["show", "refs/sprag/run-1/1:model.txt"]), "broken for good\n");
 }
 
 #[test]
