@@ -288,7 +288,11 @@ impl<'a> Steps<'a> {
         proposal: Proposal,
     ) -> Result<(), EngineError> {
         let Some(trial) = self.state.trial(id) else { return Ok(()) };
-        let parent = trial.parent.clone();
+        let (parent, earlier) = (trial.parent.clone(), trial.proposed.clone());
+        if let Some(earlier) = earlier {
+            let name = format!("{}-a{}", self.trial_ref(id), earlier.attempt);
+            self.repo.set_ref(&name, &earlier.commit, None)?;
+        }
         let admitted = proposer::admit(&self.setup.task, &self.repo, worktree, &parent, &self.state, id)?;
         let admitted = match admitted {
             Ok(admitted) => admitted,

@@ -210,6 +210,9 @@ fn each_kind_of_proposal_gets_its_verdict() {
     // No idea is lost: discarded and rejected ones stay reachable.
     assert_eq!(fixture.git(&["show", "refs/sprag/run-1/2:model.txt"]), "0.9\n");
     assert_eq!(fixture.git(&["show", "refs/sprag/run-1/3:fixed.txt"]), "changed\n");
+    // Nor the attempts that a repair replaced.
+    assert_eq!(fixture.git(&["show", "refs/sprag/run-1/7:model.txt"]), "0.1 repaired\n");
+    assert_eq!(fixture.git(&["show", "refs/sprag/run-1/7-a0:model.txt"]), "broken\n");
 }
 
 #[test]
