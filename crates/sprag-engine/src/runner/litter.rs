@@ -43,6 +43,11 @@ pub fn trial_of(name: &str, prefix: &str) -> Option<TrialId> {
     }
 }
 
+/// True for what served one asking of a proposer.
+pub fn is_of_asking(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().contains("-ask"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

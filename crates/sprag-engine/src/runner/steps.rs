@@ -115,8 +115,19 @@ impl<'a> Steps<'a> {
         if let (None, Some(tip)) = (self.repo.read_ref(&self.branch())?, self.state.tip.clone()) {
             self.repo.set_ref(&self.branch(), &tip, None)?;
         }
-        self.repo.prune()?;
-        Ok(())
+        self.sweep()
+    }
+
+    /// Removes what a kill between a decision and its cleaning left behind. Nothing is asked, built or executed
+    /// now, so only whole arms are worth keeping.
+    fn sweep(&self) -> Result<(), EngineError> {
+        let live = litter::live(&self.state);
+        for (path, trial) in litter::of_run(&self.layout, &self.run) {
+            if !live.contains(&trial) || litter::is_of_asking(&path) {
+                self.repo.worktree_remove(&path)?;
+            }
+        }
+        Ok(self.repo.prune()?)
     }
 
     /// Hash of the fixed files at a commit, and of the external ones as they are now.
@@ -511,18 +522,15 @@ impl<'a> Steps<'a> {
 
     fn finish_move(&mut self, pending: &Pending) -> Result<(), EngineError> {
         let Pending { trial, to, undo } = pending.clone();
-        let before = self.state.incumbent;
+        // The arm that loses its place is not paired with any more.
+        let leaves = if undo { Some(trial) } else { self.state.incumbent.filter(|old| *old != trial) };
         self.repo.set_ref(&self.branch(), &to, None)?;
         if undo {
             self.append(Record::Undone { trial, to })?;
         } else {
             self.append(Record::Advanced { trial, to })?;
         }
-        // The arm that lost its place is not paired with any more.
-        match before {
-            Some(old) if !undo && old != trial => self.forget(old),
-            _ => Ok(()),
-        }
+        leaves.map_or(Ok(()), |arm| self.forget(arm))
     }
 
     /// Takes the last decision back.
@@ -547,9 +555,6 @@ impl<'a> Steps<'a> {
         let to = if kept { parent } else { self.tip() };
         self.append(Record::UndoStarted { trial, to: to.clone() })?;
         self.finish_move(&Pending { trial, to, undo: true })?;
-        if kept {
-            self.forget(trial)?;
-        }
         Ok(trial)
     }
 

@@ -75,6 +75,18 @@ impl Fixture {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// What lies below `.sprag/` for single trials, and what git knows of worktrees.
+    fn folders(&self) -> (Vec<String>, usize) {
+        let layout = Layout::of(&self.dir().canonicalize().unwrap());
+        let mut names = Vec::new();
+        for folder in [layout.worktrees(), layout.outs(), layout.run("run-1")] {
+            let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+            names.extend(entries.map(|entry| entry.file_name().into_string().unwrap()));
+        }
+        names.sort();
+        (names, self.git(&["worktree", "list"]).lines().count())
+    }
+
     fn setup(&self, max_trials: u32) -> Setup {
         Setup {
             task: Task::load(self.dir()).unwrap(),
@@ -290,6 +302,7 @@ fn a_kill_after_any_ledger_line_resumes_to_the_same_end_and_runs_nothing_twice()
         assert_eq!(words(&state), words(&expected), "after {fuse} lines");
         assert_eq!(state.incumbent, expected.incumbent, "after {fuse} lines");
         assert_eq!(fixture.git(&["show", "sprag/run-1:model.txt"]), model, "after {fuse} lines");
+        assert_eq!(fixture.folders(), reference.folders(), "after {fuse} lines");
         // Only the execution under way at the kill is made again, and nothing twice after its record.
         let again: u32 = both.borrow().values().sum::<u32>() - counts.borrow().values().sum::<u32>();
         assert!(again <= 1, "{again} executions more than needed after {fuse} lines");
