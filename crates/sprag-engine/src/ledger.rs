@@ -69,9 +69,19 @@ pub struct Ledger {
     length_bytes: u64,
     next_seq: u64,
     chain: String,
-    /// Appends that may still succeed; tests use it to die after every line.
+    /// Appends that may still succeed; tests use it to die at every line.
     #[cfg(test)]
-    pub(crate) fuse: Option<u64>,
+    pub(crate) fuse: Option<(u64, Dies)>,
+}
+
+/// On which side of a line a test dies.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dies {
+    /// After an effect, before its line.
+    BeforeTheLine,
+    /// After an intent, before its effect.
+    AfterTheLine,
 }
 
 /// What [`read`] found.
@@ -175,9 +185,8 @@ impl Ledger {
     /// The line cannot be written: disk full, read-only folder.
     pub fn append(&mut self, at: &str, record: &Record) -> Result<Line, LedgerError> {
         #[cfg(test)]
-        if let Some(fuse) = &mut self.fuse {
-            let blown = || io_error(&self.path, io::Error::other("the fuse of this test blew"));
-            *fuse = fuse.checked_sub(1).ok_or_else(blown)?;
+        if let Some((0, Dies::BeforeTheLine)) = self.fuse {
+            return Err(self.blown());
         }
         let line = Line { v: FORMAT, seq: self.next_seq, at: at.to_owned(), record: record.clone() };
         let body = serde_json::to_string(&line).map_err(|error| io_error(&self.path, error.into()))?;
@@ -193,7 +202,18 @@ impl Ledger {
         self.length_bytes += text.len() as u64;
         self.next_seq += 1;
         self.chain = chain;
+        #[cfg(test)]
+        match &mut self.fuse {
+            Some((0, _)) => return Err(self.blown()),
+            Some((left, _)) => *left -= 1,
+            None => {}
+        }
         Ok(line)
+    }
+
+    #[cfg(test)]
+    fn blown(&self) -> LedgerError {
+        io_error(&self.path, io::Error::other("the fuse of this test blew"))
     }
 
     /// Number that the next line will have.

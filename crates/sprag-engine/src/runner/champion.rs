@@ -39,7 +39,10 @@ pub struct Merged {
 /// # Errors
 /// Nothing was kept, the branch cannot take the change, or the checkout is not clean.
 pub fn merge(setup: Setup, branch: Option<&str>, observer: &mut dyn Observer) -> Result<Merged, EngineError> {
-    let mut steps = open_existing(setup, observer)?;
+    bring(&mut open_existing(setup, observer)?, branch)
+}
+
+pub(super) fn bring(steps: &mut Steps<'_>, branch: Option<&str>) -> Result<Merged, EngineError> {
     let state = steps.state().clone();
     let (Some(run), Some(trial)) = (&state.run, state.incumbent.filter(|trial| *trial > 0)) else {
         return Err(EngineError::Refused(
@@ -67,7 +70,7 @@ pub fn merge(setup: Setup, branch: Option<&str>, observer: &mut dyn Observer) ->
     Ok(Merged { trial, commit, branch, message })
 }
 
-fn open_existing(setup: Setup, observer: &mut dyn Observer) -> Result<Steps<'_>, EngineError> {
+pub(super) fn open_existing(setup: Setup, observer: &mut dyn Observer) -> Result<Steps<'_>, EngineError> {
     let name = super::named_or_latest(&setup.task.dir, setup.run.as_deref())?;
     let setup = Setup { run: Some(name), new_run: false, ..setup };
     Steps::open_only(setup, Box::new(NoLane), Vec::new(), observer)

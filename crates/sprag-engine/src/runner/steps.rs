@@ -81,7 +81,8 @@ impl<'a> Steps<'a> {
         Ok(steps)
     }
 
-    fn begin_or_resume(&mut self) -> Result<(), EngineError> {
+    /// Writes the run's first line, or that it goes on, and brings branch and folders into agreement with it.
+    pub(super) fn begin_or_resume(&mut self) -> Result<(), EngineError> {
         let task = &self.setup.task;
         if let Some(run) = self.state.run.clone() {
             comparable("resume", &run, &self.setup, &self.fixed_sha256_at(&run.base)?)?;
@@ -533,29 +534,32 @@ impl<'a> Steps<'a> {
         leaves.map_or(Ok(()), |arm| self.forget(arm))
     }
 
-    /// Takes the last decision back.
+    /// Takes the last decision back; one whose taking back was cut off is brought to its end instead.
     pub fn undo(&mut self) -> Result<TrialId, EngineError> {
         if let Some(pending) = self.state.pending.clone() {
             self.finish_move(&pending)?;
+            if pending.undo {
+                return Ok(pending.trial);
+            }
         }
-        let last = self
-            .state
-            .trials
-            .iter()
-            .rev()
-            .find(|trial| trial.id > 0 && trial.verdict.is_some() && !trial.undone);
-        let Some(last) = last else {
+        let mut decided = self.state.trials.iter().rev().filter(|trial| trial.verdict.is_some());
+        let Some(last) = decided.find(|trial| trial.id > 0 && !trial.undone) else {
             return Err(EngineError::Refused("undo the last decision: there is none to take back".into()));
         };
         let (trial, kept, parent) = (last.id, last.kept, last.parent.clone());
         if let Some(open) = self.state.open_trial().map(|open| open.id).filter(|open| kept && *open > trial) {
+            // It is not judged against another incumbent than it was made from, and may be proposed again.
             let detail = format!("trial {trial}, on which it was built, was taken back");
             self.decide_invalid(open, Invalid { reason: Reason::Proposer, detail })?;
+            self.take_back(open, self.tip())?;
         }
-        let to = if kept { parent } else { self.tip() };
-        self.append(Record::UndoStarted { trial, to: to.clone() })?;
-        self.finish_move(&Pending { trial, to, undo: true })?;
+        self.take_back(trial, if kept { parent } else { self.tip() })?;
         Ok(trial)
+    }
+
+    fn take_back(&mut self, trial: TrialId, to: CommitId) -> Result<(), EngineError> {
+        self.append(Record::UndoStarted { trial, to: to.clone() })?;
+        self.finish_move(&Pending { trial, to, undo: true })
     }
 
     /// Records that the champion is about to be merged.
@@ -645,8 +649,8 @@ impl<'a> Steps<'a> {
     }
 
     #[cfg(test)]
-    pub(super) fn set_fuse(&mut self, appends: u64) {
-        self.ledger.fuse = Some(appends);
+    pub(super) fn set_fuse(&mut self, appends: u64, dies: crate::ledger::Dies) {
+        self.ledger.fuse = Some((appends, dies));
     }
 }
 

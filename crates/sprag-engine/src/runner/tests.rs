@@ -12,6 +12,7 @@ use super::steps::Steps;
 use super::*;
 use crate::event::Event;
 use crate::lane::{Arm, BuildEnd, Job, MeasureEnd, Sign};
+use crate::ledger::Dies;
 use crate::proposer::{Brief, Declined, Proposal, Proposer};
 use crate::record::{Invalid, Outcome, Purpose, Reason, Record, Score, Verdict};
 
@@ -266,7 +267,7 @@ fn every_asking_has_folders_that_no_earlier_one_had() {
     let mut steps = Steps::open(fixture.setup(1), lane(), proposer(), &mut nobody).unwrap();
     // Killed after the proposer worked and before its proposal was recorded.
     let before = 18;
-    steps.set_fuse(before);
+    steps.set_fuse(before, Dies::BeforeTheLine);
     assert!(steps.run().is_err());
     assert_eq!((steps.state().trials.len(), folders.borrow().len()), (2, 2));
     drop(steps);
@@ -281,41 +282,105 @@ fn every_asking_has_folders_that_no_earlier_one_had() {
     );
 }
 
-#[test]
-fn a_kill_after_any_ledger_line_resumes_to_the_same_end_and_runs_nothing_twice() {
-    let script = ["0.5", "0.9", "broken", "!fixed.txt"];
+const KILLED: [&str; 4] = ["0.5", "0.9", "broken", "!fixed.txt"];
+
+/// Kills a run at each of its lines, resumes it, and compares with a run that nobody killed.
+fn killed_at_every_line(dies: Dies) {
     let reference = Fixture::new();
-    let (expected, counts) = reference.run(&script);
+    let (expected, counts) = reference.run(&KILLED);
     let lines = load(reference.dir(), None).unwrap().1.len() as u64;
     let model = reference.git(&["show", "sprag/run-1:model.txt"]);
-    for fuse in 0..lines - 1 {
+    for fuse in 0..lines {
+        let at = format!("line {fuse}, {dies:?}");
         let fixture = Fixture::new();
         let both = Counts::default();
+        let lane = || Box::new(FakeLane(both.clone()));
         let mut nobody = ();
-        let lane = Box::new(FakeLane(both.clone()));
-        let mut steps = Steps::open(fixture.setup(4), lane, proposers(&script), &mut nobody).unwrap();
-        steps.set_fuse(fuse);
-        assert!(steps.run().is_err(), "the fuse {fuse} of {lines} lines did not blow");
+        let mut steps = Steps::open_only(fixture.setup(4), lane(), proposers(&KILLED), &mut nobody).unwrap();
+        steps.set_fuse(fuse, dies);
+        let end = steps.begin_or_resume().and_then(|()| steps.run());
+        assert!(end.is_err(), "the fuse did not blow at {at} of {lines}");
         drop(steps);
-        let lane = Box::new(FakeLane(both.clone()));
-        let state = run_with(fixture.setup(4), lane, proposers(&script), &mut ()).unwrap();
-        assert_eq!(words(&state), words(&expected), "after {fuse} lines");
-        assert_eq!(state.incumbent, expected.incumbent, "after {fuse} lines");
-        assert_eq!(fixture.git(&["show", "sprag/run-1:model.txt"]), model, "after {fuse} lines");
-        assert_eq!(fixture.folders(), reference.folders(), "after {fuse} lines");
+        let state = run_with(fixture.setup(4), lane(), proposers(&KILLED), &mut ()).unwrap();
+        assert_eq!(words(&state), words(&expected), "{at}");
+        assert_eq!(state.incumbent, expected.incumbent, "{at}");
+        assert_eq!(fixture.git(&["show", "sprag/run-1:model.txt"]), model, "{at}");
+        assert_eq!(fixture.folders(), reference.folders(), "{at}");
         // Only the execution under way at the kill is made again, and nothing twice after its record.
         let again: u32 = both.borrow().values().sum::<u32>() - counts.borrow().values().sum::<u32>();
-        assert!(again <= 1, "{again} executions more than needed after {fuse} lines");
-        let scored = load(fixture.dir(), None).unwrap().1;
+        assert!(again <= 1, "{again} executions more than needed at {at}");
         let mut seen = std::collections::BTreeSet::new();
-        for line in &scored {
-            if let Record::Measured { measure, outcome: Outcome::Scored(_), .. } = &line.record
+        for line in load(fixture.dir(), None).unwrap().1 {
+            if let Record::Measured { measure, outcome: Outcome::Scored(_), .. } = line.record
                 && measure.purpose != Purpose::Smoke
             {
                 let key = (measure.trial, measure.arm, measure.seed);
-                assert!(seen.insert(key), "{key:?} was recorded twice after {fuse} lines");
+                assert!(seen.insert(key), "{key:?} was recorded twice at {at}");
             }
         }
+    }
+}
+
+#[test]
+fn a_kill_before_any_ledger_line_resumes_to_the_same_end_and_runs_nothing_twice() {
+    killed_at_every_line(Dies::BeforeTheLine);
+}
+
+#[test]
+fn a_kill_after_any_ledger_line_resumes_to_the_same_end_and_runs_nothing_twice() {
+    killed_at_every_line(Dies::AfterTheLine);
+}
+
+#[test]
+fn a_kill_at_any_line_of_an_undo_takes_back_all_of_it_or_nothing() {
+    for (fuse, dies, undone) in [
+        (0, Dies::BeforeTheLine, false),
+        (0, Dies::AfterTheLine, true),
+        (1, Dies::BeforeTheLine, true),
+        (1, Dies::AfterTheLine, true),
+    ] {
+        for again in [false, true] {
+            let at = format!("line {fuse}, {dies:?}, undone once more: {again}");
+            let fixture = Fixture::new();
+            fixture.run(&["0.5", "0.3"]);
+            let mut nobody = ();
+            let mut steps = champion::open_existing(fixture.setup(2), &mut nobody).unwrap();
+            steps.set_fuse(fuse, dies);
+            assert!(steps.undo().is_err(), "{at}");
+            drop(steps);
+            // The same command finishes what was begun; so does going on with the run.
+            let pending = load(fixture.dir(), None).unwrap().0.pending.is_some();
+            if again && (pending || !undone) {
+                assert_eq!(undo(fixture.setup(2), &mut ()).unwrap().0, 2, "{at}");
+            }
+            let (state, _) = fixture.run(&["0.5", "0.3"]);
+            let (incumbent, model) = if undone || again { (1, "0.5\n") } else { (2, "0.3\n") };
+            assert_eq!(state.incumbent, Some(incumbent), "{at}");
+            assert_eq!(fixture.git(&["show", "sprag/run-1:model.txt"]), model, "{at}");
+            assert!(!fixture.folders().0.contains(&"run-1-2".to_owned()) || !(undone || again), "{at}");
+        }
+    }
+}
+
+#[test]
+fn a_kill_at_any_line_of_a_merge_leaves_one_commit_in_the_end() {
+    for (fuse, dies) in
+        [(0, Dies::BeforeTheLine), (0, Dies::AfterTheLine), (1, Dies::BeforeTheLine), (1, Dies::AfterTheLine)]
+    {
+        let fixture = Fixture::new();
+        fixture.run(&["0.5"]);
+        let mut nobody = ();
+        let mut steps = champion::open_existing(fixture.setup(1), &mut nobody).unwrap();
+        steps.set_fuse(fuse, dies);
+        assert!(champion::bring(&mut steps, None).is_err(), "line {fuse}, {dies:?}");
+        drop(steps);
+        let recorded = (fuse, dies) == (1, Dies::AfterTheLine);
+        assert_eq!(merge(fixture.setup(1), None, &mut ()).is_err(), recorded, "line {fuse}, {dies:?}");
+        assert_eq!(fixture.git(&["rev-list", "--count", "main"]).trim(), "2", "line {fuse}, {dies:?}");
+        let merged = load(fixture.dir(), None).unwrap().1.into_iter().filter(
+            |line| matches!(&line.record, Record::Merged { trial: 1, branch, .. } if branch == "main"),
+        );
+        assert_eq!(merged.count(), 1, "line {fuse}, {dies:?}");
     }
 }
 
@@ -467,6 +532,28 @@ fn undo_takes_decisions_back_and_erases_nothing() {
     let lane = Box::new(FakeLane(Counts::default()));
     let state = run_with(fixture.setup(3), lane, proposers(&["", "", "0.4"]), &mut ()).unwrap();
     assert_eq!((words(&state)[3].as_str(), state.incumbent), ("WIN", Some(3)));
+}
+
+#[test]
+fn what_was_open_on_a_trial_that_is_taken_back_goes_with_it() {
+    let fixture = Fixture::new();
+    fixture.run(&["0.5", "0.3"]);
+    // Trial 3 is open: its proposal is recorded, and the next line is not.
+    let script = ["0.5", "0.3", "0.2"];
+    let mut nobody = ();
+    let lane = || Box::new(FakeLane(Counts::default()));
+    let mut steps = Steps::open(fixture.setup(3), lane(), proposers(&script), &mut nobody).unwrap();
+    steps.set_fuse(2, Dies::BeforeTheLine);
+    assert!(steps.run().is_err());
+    drop(steps);
+    for (expected, incumbent) in [(2, 1), (1, 0)] {
+        let (trial, state) = undo(fixture.setup(3), &mut ()).unwrap();
+        assert_eq!((trial, state.incumbent), (expected, Some(incumbent)));
+    }
+    // Its idea was not judged, so it may be tried again.
+    let script = ["", "", "", "0.2"];
+    let state = run_with(fixture.setup(4), lane(), proposers(&script), &mut ()).unwrap();
+    assert_eq!((words(&state)[4].as_str(), state.incumbent), ("WIN", Some(4)));
 }
 
 #[test]
