@@ -53,6 +53,8 @@ pub enum BuildEnd {
     Done,
     /// The compiler's complaint.
     Failed(String),
+    /// It took too long: how long it had.
+    TimedOut(String),
     /// A person stopped it.
     Interrupted,
 }

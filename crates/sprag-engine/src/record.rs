@@ -78,6 +78,9 @@ pub enum Record {
         seconds: f64,
         /// `None` when it succeeded.
         error: Option<String>,
+        /// It was stopped because it took too long.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        timed_out: bool,
     },
     /// One execution of a trial's code is about to start.
     MeasureStarted(Measure),

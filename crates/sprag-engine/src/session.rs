@@ -92,13 +92,14 @@ fn step_of_trial(state: &State, trial: &Trial, rules: Rules) -> Step {
     if rules.builds {
         match trial.builds.get(proposed.attempt as usize) {
             None => return Step::Build(trial.id),
-            Some(build) if build.error.is_some() => {
-                if proposed.attempt < MAX_REPAIRS && rules.repairs && trial.id > 0 {
-                    return Step::Repair(trial.id);
+            Some(build) => {
+                if let Some(invalid) = build.invalid() {
+                    if proposed.attempt < MAX_REPAIRS && rules.repairs && trial.id > 0 {
+                        return Step::Repair(trial.id);
+                    }
+                    return decide_invalid(trial.id, invalid.reason, invalid.detail);
                 }
-                return decide_invalid(trial.id, Reason::Build, build.error.clone().unwrap_or_default());
             }
-            Some(_) => {}
         }
     }
     if let Some(invalid) = trial.invalid() {

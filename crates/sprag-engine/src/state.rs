@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::record::{
-    CommitId, Direction, Effect, Invalid, Measure, MeasureId, Outcome, Proposed, Purpose, Record, RunStarted,
-    Score, TrialId, Verdict,
+    CommitId, Direction, Effect, Invalid, Measure, MeasureId, Outcome, Proposed, Purpose, Reason, Record,
+    RunStarted, Score, TrialId, Verdict,
 };
 
 /// Everything that the ledger says.
@@ -114,6 +114,16 @@ pub struct Build {
     pub seconds: f64,
     /// The end of the compiler's output when it failed.
     pub error: Option<String>,
+    /// It was stopped because it took too long.
+    pub timed_out: bool,
+}
+
+impl Build {
+    /// What a failed build makes of its trial when nobody mends it.
+    pub fn invalid(&self) -> Option<Invalid> {
+        let reason = if self.timed_out { Reason::BuildTimeout } else { Reason::Build };
+        self.error.clone().map(|detail| Invalid { reason, detail })
+    }
 }
 
 /// One execution.
@@ -204,10 +214,10 @@ impl State {
                 self.proposer_stopped = Some(reason.clone());
             }
             Record::BuildStarted { trial, .. } => self.trial_entry(*trial).build_pending = true,
-            Record::Built { trial, seconds, error, .. } => {
+            Record::Built { trial, seconds, error, timed_out, .. } => {
                 let entry = self.trial_entry(*trial);
                 entry.build_pending = false;
-                entry.builds.push(Build { seconds: *seconds, error: error.clone() });
+                entry.builds.push(Build { seconds: *seconds, error: error.clone(), timed_out: *timed_out });
             }
             Record::MeasureStarted(measure) => {
                 self.next_measure = self.next_measure.max(measure.measure + 1);

@@ -104,7 +104,7 @@ impl Lane for Local {
             End::Cancelled => return Ok(BuildEnd::Interrupted),
             End::TimedOut => {
                 let limit = build.timeout(longest).as_secs();
-                return Ok(BuildEnd::Failed(format!("the build did not end within {limit} s")));
+                return Ok(BuildEnd::TimedOut(format!("the build did not end within {limit} s")));
             }
             end => {
                 log.push(format!("the build {end}"));

@@ -169,6 +169,9 @@ fn score(
         BuildEnd::Failed(detail) => {
             return Ok((seed, Outcome::Invalid(Invalid { reason: Reason::Build, detail })));
         }
+        BuildEnd::TimedOut(detail) => {
+            return Ok((seed, Outcome::Invalid(Invalid { reason: Reason::BuildTimeout, detail })));
+        }
     }
     let mut job = Job { seed, budget: task.budget, smoke: true, longest: None };
     if task.has_smoke() {

@@ -228,7 +228,7 @@ impl<'a> Steps<'a> {
     fn propose(&mut self, id: TrialId) -> Result<Flow, EngineError> {
         let Some(trial) = self.state.trial(id).cloned() else { return Ok(Flow::On) };
         self.emit(Event::Phase { trial: id, phase: Phase::Propose, measure: None, expected_seconds: None });
-        let repair = trial.proposed.as_ref().and_then(|_| trial.builds.last()?.error.clone());
+        let broken = trial.proposed.as_ref().and_then(|_| trial.builds.last()?.invalid());
         let attempt = trial.builds.len() as u32;
         let from = trial.proposed.as_ref().map_or(&trial.parent, |proposed| &proposed.commit);
         let Some(index) = self.proposers.iter().position(|one| one.name() == trial.proposer) else {
@@ -248,7 +248,7 @@ impl<'a> Steps<'a> {
             worktree: &worktree,
             brief_dir: &brief_dir,
             hypotheses: &self.layout.hypotheses(),
-            repair: repair.as_deref(),
+            repair: broken.as_ref().map(|invalid| invalid.detail.as_str()),
             machine: &self.setup.machine,
             repo: &self.repo,
             cancel: &self.setup.kill,
@@ -259,10 +259,9 @@ impl<'a> Steps<'a> {
                 Flow::On
             }
             Err(_) if self.setup.kill.is_cancelled() => Flow::Stop,
-            Err(declined) => match repair {
+            Err(declined) => match broken {
                 // A proposal that was built is decided on: that nobody mends it does not make it vanish.
-                Some(error) => {
-                    let invalid = Invalid { reason: Reason::Build, detail: error.clone() };
+                Some(invalid) => {
                     self.decide_invalid(id, invalid)?;
                     Flow::On
                 }
@@ -348,10 +347,11 @@ impl<'a> Steps<'a> {
         let began = Instant::now();
         let end = self.build_arm(id, &arm)?;
         let seconds = began.elapsed().as_secs_f64();
-        let error = match end {
+        let (error, timed_out) = match end {
             BuildEnd::Interrupted => return Ok(Flow::Stop),
-            BuildEnd::Done => None,
-            BuildEnd::Failed(error) => Some(error),
+            BuildEnd::Done => (None, false),
+            BuildEnd::Failed(error) => (Some(error), false),
+            BuildEnd::TimedOut(error) => (Some(error), true),
         };
         let built = error.is_none();
         if built {
@@ -361,7 +361,7 @@ impl<'a> Steps<'a> {
             // The first build compiles every dependency; the limit is on the experiments.
             self.began = Instant::now();
         }
-        self.append(Record::Built { trial: id, attempt, seconds, error })?;
+        self.append(Record::Built { trial: id, attempt, seconds, error, timed_out })?;
         if let Some(invalid) = self.tampered(&arm)?.filter(|_| built) {
             self.decide_invalid(id, invalid)?;
         }
@@ -449,7 +449,7 @@ impl<'a> Steps<'a> {
         match self.build_arm(id, arm)? {
             BuildEnd::Done => self.set_ready(id, &commit).map(|()| Flow::On),
             BuildEnd::Interrupted => Ok(Flow::Stop),
-            BuildEnd::Failed(error) => Err(EngineError::Refused(format!(
+            BuildEnd::Failed(error) | BuildEnd::TimedOut(error) => Err(EngineError::Refused(format!(
                 "build trial {id} again: it built before and fails now: {error}"
             ))),
         }

@@ -138,7 +138,11 @@ impl Lane for FakeLane {
         let text = std::fs::read_to_string(arm.worktree.join("model.txt")).unwrap();
         self.count(format!("build {}", text.trim()));
         std::fs::create_dir_all(&arm.out).unwrap();
-        Ok(if text.contains("broken") { BuildEnd::Failed("it is broken".into()) } else { BuildEnd::Done })
+        Ok(match text.trim() {
+            text if text.contains("broken") => BuildEnd::Failed("it is broken".into()),
+            text if text.contains("endless") => BuildEnd::TimedOut("it takes too long".into()),
+            _ => BuildEnd::Done,
+        })
     }
 
     fn measure(&mut self, arm: &Arm, job: &Job, _: &mut dyn FnMut(Sign)) -> Result<MeasureEnd, LaneError> {
@@ -450,6 +454,18 @@ fn a_dying_evaluator_ends_the_run_and_not_the_candidate() {
 }
 
 #[test]
+fn a_build_that_takes_too_long_is_told_from_one_that_fails() {
+    for (command, reason) in [("sleep 100", "build-timeout"), ("exit 1", "build")] {
+        let build =
+            format!("[build]\ncommand = [\"/bin/sh\", \"-c\", \"{command}\"]\ntimeout_seconds = 1\n[run]");
+        let fixture = Fixture::of(&BESIDE.replace("[run]", &build));
+        let environment = vec![("PATH".into(), std::env::var_os("PATH").unwrap_or_default())];
+        let state = run(Setup { environment, ..fixture.setup(0) }, &mut ()).unwrap();
+        assert_eq!(words(&state), [reason]);
+    }
+}
+
+#[test]
 fn a_candidate_that_dies_of_itself_is_to_blame() {
     let fixture = Fixture::of(&BESIDE.replace("echo hello >&0;", "echo hello >&0; kill -8 $$;"));
     std::fs::write(
@@ -465,8 +481,8 @@ fn a_candidate_that_dies_of_itself_is_to_blame() {
 #[test]
 fn a_proposal_that_nobody_mends_is_decided_and_not_lost() {
     let fixture = Fixture::new();
-    let (state, _) = fixture.run(&["broken for good", "0.5"]);
-    assert_eq!(words(&state), ["BASELINE", "build", "WIN"]);
+    let (state, _) = fixture.run(&["broken for good", "0.5", "endless for good"]);
+    assert_eq!(words(&state), ["BASELINE", "build", "WIN", "build-timeout"]);
     assert!(state.trials[1].reason.as_ref().unwrap().contains("it is broken"), "{:?}", state.trials[1]);
     assert_eq!(fixture.git(&["show", "refs/sprag/run-1/1:model.txt"]), "broken for good\n");
 }

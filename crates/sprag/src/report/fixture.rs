@@ -164,7 +164,7 @@ impl Builder {
         self.record(Record::BuildStarted { trial, attempt });
         self.now_seconds += 3;
         let seconds = if trial == 0 { 84.2 } else { 2.9 };
-        self.record(Record::Built { trial, attempt, seconds, error });
+        self.record(Record::Built { trial, attempt, seconds, error, timed_out: false });
     }
 
     fn measure(&mut self, trial: TrialId, arm: TrialId, purpose: Purpose, outcome: Outcome) {
