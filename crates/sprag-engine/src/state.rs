@@ -166,6 +166,11 @@ impl Trial {
         }
     }
 
+    /// The line of `hypotheses.md` that it tries.
+    pub fn idea(&self) -> Option<&str> {
+        self.proposed.as_ref()?.idea.as_deref()
+    }
+
     /// One line that says what it is.
     pub fn title(&self) -> &str {
         self.proposed.as_ref().map_or("no proposal", |proposed| proposed.title.as_str())

@@ -43,9 +43,10 @@ pub fn trial_of(name: &str, prefix: &str) -> Option<TrialId> {
     }
 }
 
-/// True for what served one asking of a proposer.
-pub fn is_of_asking(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.to_string_lossy().contains("-ask"))
+/// True for a worktree that served one asking of a proposer.
+pub fn is_asking(layout: &Layout, path: &Path) -> bool {
+    path.starts_with(layout.worktrees())
+        && path.file_name().is_some_and(|name| name.to_string_lossy().contains("-ask"))
 }
 
 #[cfg(test)]

@@ -116,15 +116,16 @@ impl<'a> Steps<'a> {
         if let (None, Some(tip)) = (self.repo.read_ref(&self.branch())?, self.state.tip.clone()) {
             self.repo.set_ref(&self.branch(), &tip, None)?;
         }
+        self.mark_hypotheses();
         self.sweep()
     }
 
-    /// Removes what a kill between a decision and its cleaning left behind. Nothing is asked, built or executed
-    /// now, so only whole arms are worth keeping.
+    /// Removes what a kill between a decision and its cleaning left behind. Nobody is asked now, so
+    /// no worktree for that is worth keeping.
     fn sweep(&self) -> Result<(), EngineError> {
         let live = litter::live(&self.state);
         for (path, trial) in litter::of_run(&self.layout, &self.run) {
-            if !live.contains(&trial) || litter::is_of_asking(&path) {
+            if !live.contains(&trial) || litter::is_asking(&self.layout, &path) {
                 self.repo.worktree_remove(&path)?;
             }
         }
@@ -501,18 +502,18 @@ impl<'a> Steps<'a> {
     fn decide(&mut self, trial: TrialId, verdict: Verdict, reason: String) -> Result<(), EngineError> {
         let stays = matches!(verdict, Verdict::Baseline { .. } | Verdict::Win(_));
         self.append(Record::Decided { trial, verdict, reason })?;
-        let decided = self.state.trial(trial).and_then(|trial| Some((trial.proposed.clone()?.idea?, trial)));
-        if let Some((idea, trial)) = decided {
-            // Ticking is a courtesy to people; it may not stop the loop.
-            let ticked = proposer::hypotheses::tick(&self.layout.hypotheses(), &idea, trial);
-            if let Err(error) = ticked {
-                self.warn(format!("cannot tick off a hypothesis: {error}"), None);
-            }
-        }
+        self.mark_hypotheses();
         if !stays {
             self.forget(trial)?;
         }
         Ok(())
+    }
+
+    /// Ticking is a courtesy to people; it may not stop the loop.
+    fn mark_hypotheses(&mut self) {
+        if let Err(error) = proposer::hypotheses::mark(&self.layout.hypotheses(), &self.state.trials) {
+            self.warn(format!("cannot tick off hypotheses: {error}"), None);
+        }
     }
 
     fn advance(&mut self, trial: TrialId) -> Result<(), EngineError> {
@@ -528,6 +529,7 @@ impl<'a> Steps<'a> {
         self.repo.set_ref(&self.branch(), &to, None)?;
         if undo {
             self.append(Record::Undone { trial, to })?;
+            self.mark_hypotheses();
         } else {
             self.append(Record::Advanced { trial, to })?;
         }

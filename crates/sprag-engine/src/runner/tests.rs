@@ -76,15 +76,23 @@ impl Fixture {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// What lies below `.sprag/` for single trials, and what git knows of worktrees.
+    /// What lies below `.sprag/` for single trials, and how many worktrees git knows.
     fn folders(&self) -> (Vec<String>, usize) {
         let layout = Layout::of(&self.dir().canonicalize().unwrap());
         let mut names = Vec::new();
         for folder in [layout.worktrees(), layout.outs(), layout.run("run-1")] {
-            let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
-            names.extend(entries.map(|entry| entry.file_name().into_string().unwrap()));
+            for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+                let name = entry.file_name().into_string().unwrap();
+                // How often a proposer was asked, and at which line, depends on the kill.
+                let plain = name.split("-ask").next().filter(|_| name.starts_with("brief-"));
+                names.push(entry.path().with_file_name(plain.unwrap_or(&name)));
+            }
         }
         names.sort();
+        names.dedup();
+        let root = layout.root().to_owned();
+        let names =
+            names.iter().map(|path| path.strip_prefix(&root).unwrap().display().to_string()).collect();
         (names, self.git(&["worktree", "list"]).lines().count())
     }
 
@@ -191,7 +199,8 @@ impl Proposer for Scripted {
         } else {
             std::fs::write(brief.worktree.join("model.txt"), format!("{text}\n")).unwrap();
         }
-        Ok(Proposal { title: format!("write {text}"), hypothesis: None, family: None, idea: None })
+        let idea = text.contains("idea").then(|| "an idea".to_owned());
+        Ok(Proposal { title: format!("write {text}"), idea, ..Proposal::default() })
     }
 
     fn can_repair(&self) -> bool {
@@ -361,7 +370,10 @@ fn a_kill_at_any_line_of_an_undo_takes_back_all_of_it_or_nothing() {
             let (incumbent, model) = if undone || again { (1, "0.5\n") } else { (2, "0.3\n") };
             assert_eq!(state.incumbent, Some(incumbent), "{at}");
             assert_eq!(fixture.git(&["show", "sprag/run-1:model.txt"]), model, "{at}");
-            assert!(!fixture.folders().0.contains(&"run-1-2".to_owned()) || !(undone || again), "{at}");
+            assert!(
+                !fixture.folders().0.contains(&"worktrees/run-1-2".to_owned()) || !(undone || again),
+                "{at}"
+            );
         }
     }
 }
@@ -570,6 +582,23 @@ fn what_was_open_on_a_trial_that_is_taken_back_goes_with_it() {
     let script = ["", "", "", "0.2"];
     let state = run_with(fixture.setup(4), lane(), proposers(&script), &mut ()).unwrap();
     assert_eq!((words(&state)[4].as_str(), state.incumbent), ("WIN", Some(4)));
+}
+
+#[test]
+fn a_tick_that_a_kill_prevented_is_made_up_and_an_undo_takes_it_away() {
+    let fixture = Fixture::new();
+    let copy = Layout::of(&fixture.dir().canonicalize().unwrap()).hypotheses();
+    let open = "- [ ] an idea\n";
+    std::fs::create_dir(copy.parent().unwrap()).unwrap();
+    std::fs::write(&copy, open).unwrap();
+    fixture.run(&["0.5 idea"]);
+    let ticked = std::fs::read_to_string(&copy).unwrap();
+    assert!(ticked.starts_with("- [x] an idea (trial 1: WIN"), "{ticked}");
+    std::fs::write(&copy, open).unwrap();
+    fixture.run(&["0.5 idea"]);
+    assert_eq!(std::fs::read_to_string(&copy).unwrap(), ticked);
+    undo(fixture.setup(1), &mut ()).unwrap();
+    assert_eq!(std::fs::read_to_string(&copy).unwrap(), open);
 }
 
 #[test]
