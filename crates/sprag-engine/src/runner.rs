@@ -15,7 +15,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use sprag_measure::machine;
 use sprag_measure::process::Cancel;
+use sprag_measure::units::Bytes;
 
 pub use champion::{Merged, evidence, merge, undo};
 pub use check::{CheckReport, check};
@@ -31,6 +33,9 @@ use crate::repo::{Repo, RepoError};
 use crate::sandbox::Confinement;
 use crate::state::State;
 use crate::task::{Task, TaskError};
+
+/// Free space below which nothing is built or executed.
+const FREE_DISK: Bytes = Bytes::from_mib(256);
 
 /// Part of the memory by which one machine may seem to differ from itself.
 const SAME_MEMORY: f64 = 0.03;
@@ -97,6 +102,16 @@ pub enum EngineError {
         path: PathBuf,
         /// Why it failed.
         source: std::io::Error,
+    },
+    /// The disk is so full that builds and candidates would fail for it.
+    #[error(
+        "go on: the disk of {path} has {free} free, and below {FREE_DISK} candidates would be blamed for it"
+    )]
+    DiskFull {
+        /// The folder of the state.
+        path: PathBuf,
+        /// What may still be written.
+        free: Bytes,
     },
     /// Another program works on this task.
     #[error("work on {task}: another sprag has been at it {holder}")]
@@ -167,6 +182,9 @@ impl EngineError {
             }
             EngineError::OtherMachine { .. } => {
                 Some("go on where it began, or measure this machine with `sprag run --new`".into())
+            }
+            EngineError::DiskFull { .. } => {
+                Some("free some space, then start the same command again: it resumes".into())
             }
             EngineError::Ledger(LedgerError::Io { .. }) | EngineError::State { .. } => {
                 Some("free space or mend permissions, then start the same command again: it resumes".into())
@@ -248,6 +266,14 @@ fn named_or_latest(task_dir: &Path, run: Option<&str>) -> Result<String, EngineE
         task: task_dir.to_owned(),
         known: if known.is_empty() { "none yet".into() } else { known.join(", ") },
     })
+}
+
+/// A full disk must not decide on a candidate, so it is looked for around everything that writes.
+fn enough_space(layout: &Layout) -> Result<(), EngineError> {
+    let path = layout.root().to_owned();
+    let looked = machine::free_disk_bytes(&path);
+    let free = Bytes(looked.map_err(EngineError::state("look for free space below", &path))?);
+    if free < FREE_DISK { Err(EngineError::DiskFull { path, free }) } else { Ok(()) }
 }
 
 /// Whether scores made now compare with the run's; `fixed_sha256` is of its base, with the external files as

@@ -13,6 +13,8 @@ mod platform;
 mod platform;
 
 use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +92,15 @@ pub fn load_average() -> Option<[f64; 3]> {
     (count == 3).then_some(averages)
 }
 
+/// Bytes that may still be written to the disk that holds `path`, what is reserved for root left out.
+///
+/// # Errors
+/// The path does not exist or cannot be looked at.
+pub fn free_disk_bytes(path: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(path)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +113,13 @@ mod tests {
         if let (Some(physical), Some(logical)) = (machine.physical_cores, machine.logical_cores) {
             assert!(0 < physical && physical <= logical);
         }
+    }
+
+    #[test]
+    fn a_disk_has_some_free_space_and_an_absent_one_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(free_disk_bytes(folder.path()).unwrap() > 0);
+        assert!(free_disk_bytes(&folder.path().join("absent")).is_err());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::Serialize;
 use sprag_measure::{clock, stats};
 
 use super::lock::Lock;
-use super::{EngineError, Layout, Setup, comparable, load, open_repo};
+use super::{EngineError, Layout, Setup, comparable, enough_space, load, open_repo};
 use crate::event::{Event, Observer};
 use crate::gate::{self, Screened};
 use crate::lane::{Arm, BuildEnd, Job, Lane, Local, MeasureEnd, Sign};
@@ -64,6 +64,7 @@ pub fn check(setup: Setup, observer: &mut dyn Observer) -> Result<CheckReport, E
     };
     let arm = Arm { worktree: layout.worktrees().join("check"), out: layout.outs().join("check") };
     clear(&repo, &arm)?;
+    enough_space(&layout)?;
     // Against what the run began with: its scores hold for those fixed files alone.
     let base = match &state.run {
         Some(run) => run.base.clone(),

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use sprag_measure::clock;
 
 use super::lock::Lock;
-use super::{EngineError, Layout, Setup, comparable, litter, named_or_latest, number_of, open_repo, runs};
+use super::{
+    EngineError, Layout, Setup, comparable, enough_space, litter, named_or_latest, number_of, open_repo, runs,
+};
 use crate::event::{Event, Observer, Phase};
 use crate::lane::{Arm, BuildEnd, Job, Lane, MeasureEnd, Sign};
 use crate::ledger::Ledger;
@@ -83,6 +85,7 @@ impl<'a> Steps<'a> {
 
     /// Writes the run's first line, or that it goes on, and brings branch and folders into agreement with it.
     pub(super) fn begin_or_resume(&mut self) -> Result<(), EngineError> {
+        enough_space(&self.layout)?;
         let task = &self.setup.task;
         if let Some(run) = self.state.run.clone() {
             comparable("resume", &run, &self.setup, &self.fixed_sha256_at(&run.base)?)?;
@@ -342,12 +345,16 @@ impl<'a> Steps<'a> {
             return Ok(Flow::On);
         };
         let arm = self.arm(id);
+        enough_space(&self.layout)?;
         self.checkout_arm(id, &arm, &proposed.commit)?;
         let attempt = proposed.attempt;
         self.append(Record::BuildStarted { trial: id, attempt })?;
         let began = Instant::now();
         let end = self.build_arm(id, &arm)?;
         let seconds = began.elapsed().as_secs_f64();
+        if !matches!(end, BuildEnd::Done) {
+            enough_space(&self.layout)?;
+        }
         let (error, timed_out) = match end {
             BuildEnd::Interrupted => return Ok(Flow::Stop),
             BuildEnd::Done => (None, false),
@@ -378,6 +385,7 @@ impl<'a> Steps<'a> {
 
     fn measure(&mut self, measure: Measure) -> Result<Flow, EngineError> {
         let arm = self.arm(measure.arm);
+        enough_space(&self.layout)?;
         if self.ensure_built(measure.arm, &arm)? == Flow::Stop {
             return Ok(Flow::Stop);
         }
@@ -388,7 +396,11 @@ impl<'a> Steps<'a> {
         self.append(Record::MeasureStarted(measure.clone()))?;
         let began = Instant::now();
         let expected = if smoke { None } else { self.typical_measure() };
-        let outcome = match self.execute(&measure, &arm, &job, expected) {
+        let executed = self.execute(&measure, &arm, &job, expected).and_then(|outcome| match outcome {
+            Outcome::Invalid(_) => enough_space(&self.layout).map(|()| outcome),
+            _ => Ok(outcome),
+        });
+        let outcome = match executed {
             Ok(outcome) => outcome,
             Err(error) => {
                 // It says nothing about the candidate, so it must not look like an execution that killed us.

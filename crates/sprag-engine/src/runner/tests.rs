@@ -45,7 +45,11 @@ impl Fixture {
     }
 
     fn of(task: &str) -> Fixture {
-        let fixture = Fixture { folder: tempfile::tempdir().unwrap() };
+        Fixture::within(&std::env::temp_dir(), task)
+    }
+
+    fn within(folder: &Path, task: &str) -> Fixture {
+        let fixture = Fixture { folder: tempfile::tempdir_in(folder).unwrap() };
         for (name, text) in [
             ("task.toml", task),
             ("model.txt", "1.0\n"),
@@ -718,11 +722,137 @@ fn two_hundred_trials_leave_two_worktrees_and_every_ref() {
     assert!(doctor(fixture.dir(), false).iter().all(|finding| finding.severity == Severity::Fine));
 }
 
+/// Names the folder that a test finds a small disk of its own at, when it runs again below one.
+const OWN_DISK: &str = "SPRAG_TEST_OWN_DISK";
+
+/// Runs the test of that name once more, in namespaces where it may mount, with a small disk: gives the disk's
+/// folder there, and nothing where the test is only the one that started it.
+fn own_disk(test: &str) -> Option<PathBuf> {
+    if let Some(disk) = std::env::var_os(OWN_DISK) {
+        return Some(disk.into());
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let environment = [("PATH".into(), path), (OWN_DISK.into(), folder.path().into())];
+    let below = |script: &str| {
+        let own =
+            ["--user", "--map-root-user", "--mount", "/bin/sh", "-c", script].map(std::ffi::OsString::from);
+        let program = std::env::current_exe().unwrap().into_os_string();
+        let arguments = own.into_iter().chain([folder.path().as_os_str().to_owned(), program]);
+        process::output("unshare", arguments, folder.path(), &environment)
+    };
+    let mount = "mount -t tmpfs -o size=300m sprag-test \"$0\"";
+    if !below(mount).is_ok_and(|output| output.success()) {
+        eprintln!(
+            "NOT TESTED: this machine lets nobody mount a disk of their own (`unshare --user --mount`)"
+        );
+        return None;
+    }
+    let again = format!("{mount} && cd \"$0\" && exec \"$1\" --exact --nocapture runner::tests::{test}");
+    let output = below(&again).unwrap();
+    let said = [&output.stdout[..], &output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(output.success() && said.contains("1 passed"), "below a disk of its own: {said}");
+    None
+}
+
+/// Fills the disk while it builds a certain text, and fails as a compiler then does.
+struct Filling {
+    lane: FakeLane,
+    ballast: PathBuf,
+}
+
+impl Lane for Filling {
+    fn build(
+        &mut self,
+        arm: &Arm,
+        longest: Option<Duration>,
+        watch: &mut dyn FnMut(Sign),
+    ) -> Result<BuildEnd, LaneError> {
+        match self.lane.build(arm, longest, watch)? {
+            BuildEnd::Done if std::fs::read(arm.worktree.join("model.txt")).unwrap() == b"0.5\n" => {
+                std::fs::write(&self.ballast, vec![0; 100 << 20]).unwrap();
+                Ok(BuildEnd::Failed("No space left on device".into()))
+            }
+            end => Ok(end),
+        }
+    }
+
+    fn measure(
+        &mut self,
+        arm: &Arm,
+        job: &Job,
+        watch: &mut dyn FnMut(Sign),
+    ) -> Result<MeasureEnd, LaneError> {
+        self.lane.measure(arm, job, watch)
+    }
+}
+
 #[test]
-fn a_read_only_task_folder_is_a_clear_error() {
-    let fixture = Fixture::new();
-    std::fs::write(fixture.dir().join(".sprag"), "in the way").unwrap();
-    let error = run_with(fixture.setup(1), Box::new(FakeLane(Counts::default())), proposers(&[]), &mut ())
-        .unwrap_err();
-    assert!(error.to_string().contains(".sprag") && error.hint().is_some(), "{error}");
+fn a_full_disk_is_a_clear_error_blames_nobody_and_leaves_the_ledger_intact() {
+    let Some(disk) = own_disk("a_full_disk_is_a_clear_error_blames_nobody_and_leaves_the_ledger_intact")
+    else {
+        return;
+    };
+    let fixture = Fixture::within(&disk, TASK);
+    let ballast = disk.join("ballast");
+    let go_on = |lane: Box<dyn Lane>| run_with(fixture.setup(2), lane, proposers(&["0.5", "0.9"]), &mut ());
+    let fake = || FakeLane(Counts::default());
+    let lines = || load(fixture.dir(), None).unwrap().1;
+
+    let error = go_on(Box::new(Filling { lane: fake(), ballast: ballast.clone() })).unwrap_err();
+    assert!(matches!(error, EngineError::DiskFull { .. }) && error.hint().is_some(), "{error}");
+    let error = go_on(Box::new(fake())).unwrap_err();
+    assert!(matches!(error, EngineError::DiskFull { .. }), "{error}");
+    assert_eq!(words(&load(fixture.dir(), None).unwrap().0), ["BASELINE", "open"]);
+
+    // Not even a line of the ledger fits now.
+    let before = lines();
+    let full = process::output("dd", ["if=/dev/zero", "of=more", "bs=4k"], &disk, &[]);
+    assert!(!full.unwrap().success(), "the disk is full");
+    let error = go_on(Box::new(fake())).unwrap_err();
+    assert!(error.hint().is_some_and(|hint| hint.starts_with("free ")), "{error}");
+    assert_eq!(lines(), before);
+
+    std::fs::remove_file(disk.join("more")).unwrap();
+    std::fs::remove_file(&ballast).unwrap();
+    let state = go_on(Box::new(fake())).unwrap();
+    assert_eq!((words(&state), state.repaired), (["BASELINE", "WIN", "LOSS"].map(str::to_owned).to_vec(), 0));
+    assert_eq!(lines()[..before.len()], before[..]);
+}
+
+#[test]
+fn a_read_only_task_folder_is_a_clear_error_and_leaves_the_ledger_intact() {
+    let Some(disk) = own_disk("a_read_only_task_folder_is_a_clear_error_and_leaves_the_ledger_intact") else {
+        return;
+    };
+    let fixture = Fixture::within(&disk, TASK);
+    let remount = |how: &str| {
+        let environment = [("PATH".into(), std::env::var_os("PATH").unwrap_or_default())];
+        let options = format!("remount,{how}");
+        let arguments = ["-o".as_ref(), options.as_ref(), disk.as_os_str()];
+        assert!(process::output("mount", arguments, Path::new("/"), &environment).unwrap().success());
+    };
+    let go_on = |trials: u32| {
+        run_with(
+            fixture.setup(trials),
+            Box::new(FakeLane(Counts::default())),
+            proposers(&["0.5", "0.9"]),
+            &mut (),
+        )
+    };
+    let refused = |trials: u32| {
+        remount("ro");
+        let error = go_on(trials).unwrap_err();
+        assert!(error.to_string().contains("Read-only") && error.hint().is_some(), "{error}");
+        assert!(error.to_string().contains(".sprag"), "{error}");
+    };
+    refused(1);
+    remount("rw");
+    assert_eq!(words(&go_on(1).unwrap()), ["BASELINE", "WIN"]);
+    let before = load(fixture.dir(), None).unwrap().1;
+    refused(2);
+    assert_eq!(load(fixture.dir(), None).unwrap().1, before, "the ledger can be read");
+    remount("rw");
+    assert_eq!(words(&go_on(2).unwrap()), ["BASELINE", "WIN", "LOSS"]);
 }
