@@ -123,8 +123,8 @@ impl<'a> Steps<'a> {
         self.sweep()
     }
 
-    /// Removes what a kill between a decision and its cleaning left behind. Nobody is asked now, so
-    /// no worktree for that is worth keeping.
+    /// Removes what a kill between a decision and its cleaning left behind. Nobody is asked now, so no worktree
+    /// for that is worth keeping.
     fn sweep(&self) -> Result<(), EngineError> {
         let live = litter::live(&self.state);
         for (path, trial) in litter::of_run(&self.layout, &self.run) {
@@ -396,29 +396,35 @@ impl<'a> Steps<'a> {
         self.append(Record::MeasureStarted(measure.clone()))?;
         let began = Instant::now();
         let expected = if smoke { None } else { self.typical_measure() };
-        let executed = self.execute(&measure, &arm, &job, expected).and_then(|outcome| match outcome {
-            Outcome::Invalid(_) => enough_space(&self.layout).map(|()| outcome),
-            _ => Ok(outcome),
-        });
-        let outcome = match executed {
+        let executed = self.execute(&measure, &arm, &job, expected);
+        let judged = executed.and_then(|outcome| self.judge(outcome, &arm, smoke));
+        let seconds = began.elapsed().as_secs_f64();
+        let outcome = match judged {
             Ok(outcome) => outcome,
             Err(error) => {
                 // It says nothing about the candidate, so it must not look like an execution that killed us.
-                let (outcome, seconds) = (Outcome::Interrupted, began.elapsed().as_secs_f64());
-                self.append(Record::Measured { measure, outcome, seconds })?;
+                self.append(Record::Measured { measure, outcome: Outcome::Interrupted, seconds })?;
                 return Err(error);
             }
-        };
-        let seconds = began.elapsed().as_secs_f64();
-        let outcome = match (outcome, self.tampered(&arm)?) {
-            (Outcome::Interrupted, _) => Outcome::Interrupted,
-            (_, Some(invalid)) => Outcome::Invalid(invalid),
-            (Outcome::Scored(_), None) if smoke => Outcome::Passed,
-            (outcome, None) => outcome,
         };
         let stop = outcome == Outcome::Interrupted;
         self.append(Record::Measured { measure, outcome, seconds })?;
         Ok(if stop { Flow::Stop } else { Flow::On })
+    }
+
+    /// What an execution's outcome means once it is known what else happened meanwhile.
+    fn judge(&self, outcome: Outcome, arm: &Arm, smoke: bool) -> Result<Outcome, EngineError> {
+        if outcome == Outcome::Interrupted {
+            return Ok(outcome);
+        }
+        if let Some(invalid) = self.tampered(arm)? {
+            return Ok(Outcome::Invalid(invalid));
+        }
+        match outcome {
+            Outcome::Invalid(_) => enough_space(&self.layout).map(|()| outcome),
+            Outcome::Scored(_) if smoke => Ok(Outcome::Passed),
+            outcome => Ok(outcome),
+        }
     }
 
     /// Executes an arm; once more when the evaluator broke down, for which the candidate is not to blame.

@@ -469,6 +469,35 @@ fn a_dying_evaluator_ends_the_run_and_not_the_candidate() {
     }
 }
 
+/// Is out of order whenever it is to execute something.
+struct Broken(FakeLane);
+
+impl Lane for Broken {
+    fn build(
+        &mut self,
+        arm: &Arm,
+        longest: Option<Duration>,
+        watch: &mut dyn FnMut(Sign),
+    ) -> Result<BuildEnd, LaneError> {
+        self.0.build(arm, longest, watch)
+    }
+
+    fn measure(&mut self, _: &Arm, _: &Job, _: &mut dyn FnMut(Sign)) -> Result<MeasureEnd, LaneError> {
+        Err(LaneError::new("execute", "the lane is out of order"))
+    }
+}
+
+#[test]
+fn a_lane_that_is_out_of_order_is_no_fault_of_what_it_was_to_execute() {
+    let fixture = Fixture::new();
+    for _ in 0..3 {
+        let lane = Box::new(Broken(FakeLane(Counts::default())));
+        let error = run_with(fixture.setup(1), lane, proposers(&["0.5"]), &mut ()).unwrap_err();
+        assert!(error.to_string().contains("out of order"), "{error}");
+    }
+    assert_eq!(words(&fixture.run(&["0.5"]).0), ["BASELINE", "WIN"]);
+}
+
 #[test]
 fn a_build_that_takes_too_long_is_told_from_one_that_fails() {
     for (command, reason) in [("sleep 100", "build-timeout"), ("exit 1", "build")] {
