@@ -160,7 +160,7 @@ fn score(
         BuildEnd::Done => {}
         BuildEnd::Interrupted => return Ok((seed, Outcome::Interrupted)),
         BuildEnd::Failed(detail) => {
-            return Ok((seed, Outcome::Invalid(Invalid { reason: Reason::Build, detail })));
+            return Ok((seed, Outcome::Invalid(Invalid::new(Reason::Build, detail))));
         }
     }
     let mut job = Job { seed, budget: task.budget, smoke: true, longest: None };

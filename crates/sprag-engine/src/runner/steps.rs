@@ -267,7 +267,7 @@ impl<'a> Steps<'a> {
                 return self.start_trial(id);
             }
             Err(Declined::Failed(detail)) => {
-                let invalid = Invalid { reason: Reason::Proposer, detail };
+                let invalid = Invalid::new(Reason::Proposer, detail);
                 let line = invalid.to_string();
                 self.decide(id, Verdict::Invalid(invalid), line)?;
                 return Ok(Flow::On);
@@ -410,7 +410,7 @@ impl<'a> Steps<'a> {
             let what = "a file listed under `files.external`".to_owned();
             return Err(EngineError::Changed { run: run.run.clone(), what });
         }
-        Ok(Some(Invalid { reason: Reason::FixedFile, detail }))
+        Ok(Some(Invalid::new(Reason::FixedFile, detail)))
     }
 
     fn decide(&mut self, trial: TrialId, verdict: Verdict, reason: String) -> Result<(), EngineError> {
@@ -469,7 +469,7 @@ impl<'a> Steps<'a> {
         let (trial, kept, parent) = (last.id, last.kept, last.parent.clone());
         if let Some(open) = self.state.open_trial().map(|open| open.id).filter(|open| kept && *open > trial) {
             let detail = format!("trial {trial}, on which it was built, was taken back");
-            let invalid = Invalid { reason: Reason::Proposer, detail };
+            let invalid = Invalid::new(Reason::Proposer, detail);
             let line = invalid.to_string();
             self.decide(open, Verdict::Invalid(invalid), line)?;
         }

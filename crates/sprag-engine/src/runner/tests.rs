@@ -130,7 +130,7 @@ impl Lane for FakeLane {
         }
         let number = text.split_whitespace().next().and_then(|word| word.parse::<f64>().ok());
         let Some(number) = number else {
-            return Ok(Outcome::Invalid(Invalid { reason: Reason::Crash, detail: "no number".into() }));
+            return Ok(Outcome::Invalid(Invalid::new(Reason::Crash, "no number")));
         };
         let noise = ((job.seed % 1000) as f64 / 1000.0 - 0.5) * 0.02;
         Ok(Outcome::Scored(Score { value: number + noise, ..Score::default() }))

@@ -46,7 +46,7 @@ fn an_idea_is_ticked_once() {
     let dir = tempfile::tempdir().unwrap();
     let copy = dir.path().join("hypotheses.md");
     std::fs::write(&copy, "- [ ] a\n").unwrap();
-    let invalid = crate::record::Invalid { reason: crate::record::Reason::Crash, detail: String::new() };
+    let invalid = crate::record::Invalid::new(crate::record::Reason::Crash, "");
     tick(&copy, "a", &trial(Verdict::Invalid(invalid.clone()))).unwrap();
     tick(&copy, "a", &Trial { id: 8, ..trial(Verdict::Invalid(invalid)) }).unwrap();
     assert_eq!(std::fs::read_to_string(&copy).unwrap(), "- [x] a (trial 7: INVALID)\n");
