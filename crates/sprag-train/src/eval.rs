@@ -40,7 +40,8 @@
 //! - Computing within the graces: [`Limits::startup_grace`] before the first batch, without training text, and
 //!   [`Limits::answer_grace`] in the first answer, where what a usual answer does not need of its own allowance
 //!   comes on top. `startup_seconds` and `answer_overtime_seconds` are recorded. A machine that becomes some
-//!   four times slower between training and answering makes an honest candidate late.
+//!   four times slower between training and answering, or one so busy that a candidate trains on fewer tokens
+//!   than it answers, can make an honest candidate late.
 //! - Look-ahead confined to tokens that were likely anyway gains less and is found less surely (`foresight`
 //!   says how surely).
 //! - Leaks below the tolerance: in single precision at most about 0.0005 nats a token, a tenth of what a

@@ -17,8 +17,9 @@ const STEPS: f64 = 2.0;
 const SECONDS_PER_BYTE: f64 = 2e-9;
 
 /// Part of the budget that all answers together may be expected to take at most. A forward pass is a third of
-/// a training step, so this is tight only for candidates that trained on fewer tokens than they answer.
-const EXPECTED_SHARE: f64 = 0.25;
+/// a training step, so this is tight only for candidates that trained on fewer tokens than two thirds of what
+/// they answer. Answers do not share what they are allowed, so that of a first answer is a twentieth of it.
+const EXPECTED_SHARE: f64 = 0.5;
 
 /// How long a candidate takes from one request for a batch to the next.
 #[derive(Debug, Default)]
@@ -160,10 +161,10 @@ mod tests {
     }
 
     #[test]
-    fn few_served_tokens_buy_a_quarter_of_the_budget_at_most() {
+    fn few_served_tokens_buy_half_of_the_budget_at_most() {
         let mut allowance = allowance((20.0, 16), 500);
-        // 40,000 tokens may take 5 seconds, these 2048 a twentieth of it.
-        allowance.take(2048, Duration::from_millis(1900));
+        // 40,000 tokens may take 10 seconds, these 2048 a twentieth of it.
+        allowance.take(2048, Duration::from_millis(2300));
         assert!(allowance.exceeded().is_some(), "{allowance:?}");
     }
 
