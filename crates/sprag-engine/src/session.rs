@@ -103,7 +103,7 @@ fn step_of_trial(state: &State, trial: &Trial, rules: Rules) -> Step {
         }
     }
     if let Some(invalid) = trial.invalid() {
-        return Step::Decide(trial.id, Verdict::Invalid(invalid.clone()), invalid.to_string());
+        return Step::Decide(trial.id, invalid.verdict(), invalid.to_string());
     }
     let passed = |run: &Run| run.measure.purpose == Purpose::Smoke && run.outcome == Some(Outcome::Passed);
     if rules.smokes && !trial.runs.iter().any(passed) {
@@ -243,7 +243,7 @@ fn policy(state: &State) -> Policy {
 }
 
 fn decide_invalid(trial: TrialId, reason: Reason, detail: String) -> Step {
-    let invalid = Invalid { reason, detail };
+    let invalid = Invalid::new(reason, detail);
     let line = invalid.to_string();
     Step::Decide(trial, Verdict::Invalid(invalid), line)
 }

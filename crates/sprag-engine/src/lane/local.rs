@@ -392,7 +392,7 @@ impl Local {
         if smoke {
             return Ok(Outcome::Passed);
         }
-        let invalid = |reason, detail| Ok(Outcome::Invalid(Invalid { reason, detail }));
+        let invalid = |reason, detail| Ok(Outcome::Invalid(Invalid::new(reason, detail)));
         let Some(text) = found else {
             let detail = format!("no line of its output matches `{}`", pattern.as_str());
             return invalid(Reason::NoMetric, with_tail(detail, &finished));
@@ -448,14 +448,22 @@ fn combine(answer: Option<Outcome>, candidate: &Finished, evaluator: &Finished) 
         }
         (Some(Outcome::Passed), None) => Outcome::Passed,
         // It answered well and then broke a limit or crashed: a crash has no metric.
-        (Some(Outcome::Scored(_) | Outcome::Passed), Some(died)) => Outcome::Invalid(died),
+        (Some(Outcome::Scored(score)), Some(died)) => {
+            Outcome::Invalid(Invalid { facts: score.facts, curve: score.curve, ..died })
+        }
+        (Some(Outcome::Passed), Some(died)) => Outcome::Invalid(died),
         (Some(Outcome::Invalid(invalid)), died) => {
             // The evaluator sees a dead candidate as a broken connection; how it died says more.
             let vague = matches!(
                 invalid.reason,
                 Reason::Crash | Reason::Protocol | Reason::Timeout | Reason::Silence
             );
-            Outcome::Invalid(died.filter(|_| vague && candidate.end != End::Cancelled).unwrap_or(invalid))
+            match died.filter(|_| vague && candidate.end != End::Cancelled) {
+                Some(Invalid { reason, detail, .. }) => {
+                    Outcome::Invalid(Invalid { reason, detail, ..invalid })
+                }
+                None => Outcome::Invalid(invalid),
+            }
         }
         (_, died) if broke_down(evaluator) && may_follow_the_evaluator(candidate, died.as_ref()) => {
             let what = format!("the evaluator {} without an answer", evaluator.end);
@@ -464,7 +472,7 @@ fn combine(answer: Option<Outcome>, candidate: &Finished, evaluator: &Finished) 
         (_, Some(died)) if candidate.end != End::Cancelled => Outcome::Invalid(died),
         _ => {
             let what = format!("the evaluator {} without an answer", evaluator.end);
-            Outcome::Invalid(Invalid { reason: Reason::Evaluator, detail: with_tail(what, evaluator) })
+            Outcome::Invalid(Invalid::new(Reason::Evaluator, with_tail(what, evaluator)))
         }
     };
     MeasureEnd::Done(outcome)
@@ -486,7 +494,7 @@ fn classify(finished: &Finished) -> Option<Invalid> {
     if let Some(why) = sandbox::setup_error(finished) {
         // A candidate can print that line too, so it is no reason to stop the whole run.
         let detail = format!("the sandbox did not start the candidate: {why}");
-        return Some(Invalid { reason: Reason::Evaluator, detail });
+        return Some(Invalid::new(Reason::Evaluator, detail));
     }
     let reason = match finished.end {
         End::Exited(0) => return None,
@@ -497,14 +505,14 @@ fn classify(finished: &Finished) -> Option<Invalid> {
         End::TimedOut => Reason::Timeout,
         End::Cancelled => {
             let detail = "it did not leave after its last answer".to_owned();
-            return Some(Invalid { reason: Reason::Timeout, detail });
+            return Some(Invalid::new(Reason::Timeout, detail));
         }
         End::Silent => Reason::Silence,
         End::MemoryExceeded => Reason::Memory,
         End::OutputExceeded => Reason::Output,
         End::TooManyProcesses => Reason::Processes,
     };
-    Some(Invalid { reason, detail: with_tail(format!("the candidate {}", finished.end), finished) })
+    Some(Invalid::new(reason, with_tail(format!("the candidate {}", finished.end), finished)))
 }
 
 /// An error exit whose last words are those of a refused system call.

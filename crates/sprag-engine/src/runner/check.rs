@@ -168,7 +168,7 @@ fn score(
         BuildEnd::Done => {}
         BuildEnd::Interrupted => return Ok((seed, Outcome::Interrupted)),
         BuildEnd::Failed(detail) => {
-            return Ok((seed, Outcome::Invalid(Invalid { reason: Reason::Build, detail })));
+            return Ok((seed, Outcome::Invalid(Invalid::new(Reason::Build, detail))));
         }
         BuildEnd::TimedOut(detail) => {
             return Ok((seed, Outcome::Invalid(Invalid { reason: Reason::BuildTimeout, detail })));

@@ -287,7 +287,7 @@ impl<'a> Steps<'a> {
                 self.append(Record::ProposerStopped { trial: id, reason })?;
             }
             Declined::Failed(detail) => {
-                self.decide_invalid(id, Invalid { reason: Reason::Proposer, detail })?;
+                self.decide_invalid(id, Invalid::new(Reason::Proposer, detail))?;
             }
         }
         Ok(Flow::On)
@@ -509,7 +509,7 @@ impl<'a> Steps<'a> {
             let what = "a file listed under `files.external`".to_owned();
             return Err(EngineError::Changed { verb: "go on with", run: run.run.clone(), what });
         }
-        Ok(Some(Invalid { reason: Reason::FixedFile, detail }))
+        Ok(Some(Invalid::new(Reason::FixedFile, detail)))
     }
 
     fn decide_invalid(&mut self, trial: TrialId, invalid: Invalid) -> Result<(), EngineError> {
@@ -570,7 +570,7 @@ impl<'a> Steps<'a> {
         if let Some(open) = self.state.open_trial().map(|open| open.id).filter(|open| kept && *open > trial) {
             // It is not judged against another incumbent than it was made from, and may be proposed again.
             let detail = format!("trial {trial}, on which it was built, was taken back");
-            self.decide_invalid(open, Invalid { reason: Reason::Proposer, detail })?;
+            self.decide_invalid(open, Invalid::new(Reason::Proposer, detail))?;
             self.take_back(open, self.tip())?;
         }
         self.take_back(trial, if kept { parent } else { self.tip() })?;

@@ -171,7 +171,7 @@ impl Lane for FakeLane {
         }
         let number = text.split_whitespace().next().and_then(|word| word.parse::<f64>().ok());
         let Some(number) = number else {
-            let invalid = Invalid { reason: Reason::Crash, detail: "no number".into() };
+            let invalid = Invalid::new(Reason::Crash, "no number");
             return Ok(MeasureEnd::Done(Outcome::Invalid(invalid)));
         };
         let noise = ((job.seed % 1000) as f64 / 1000.0 - 0.5) * 0.02;

@@ -193,7 +193,11 @@ pub fn summary(page: &Page, context: &Context) -> anyhow::Result<()> {
         numbers::duration(time.smoke_seconds),
         numbers::duration(time.other_run_seconds),
         numbers::duration(time.engine_seconds)
-    ))
+    ))?;
+    match &page.scoring {
+        Some(scoring) => println_or_stop(&format!("scoring   {scoring}")),
+        None => Ok(()),
+    }
 }
 
 /// Every event on a line of its own.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sprag_engine::record::{Direction, Outcome, Policy, Purpose, Score, TrialId, Verdict};
+use sprag_engine::record::{Budget, Direction, Outcome, Policy, Purpose, Score, TrialId, Verdict};
 use sprag_engine::state::{Run, State, Trial};
 use sprag_engine::{gate, session};
 use sprag_measure::clock;
@@ -10,7 +10,7 @@ use sprag_measure::stats::{self, Interval};
 
 use super::{
     Counts, Curve, DETECTABLE_POWER, EffectView, Estimate, Extras, FORMAT, FactView, Headline, Mark,
-    MeasurementView, Noise, Page, Repeat, TimeSplit, TrialView,
+    MeasurementView, Noise, Page, Repeat, Scoring, TimeSplit, TrialView,
 };
 use crate::numbers;
 
@@ -30,6 +30,7 @@ pub fn page(state: &State, extras: Extras) -> Option<Page> {
         noise,
         counts: counts(state),
         time: time_split(state),
+        scoring: scoring(state, run.budget),
         trials,
         task: run.task,
         run: run.run,
@@ -172,19 +173,17 @@ fn measurement_view(run: &Run) -> MeasurementView {
     }
 }
 
-fn scored(run: &Run) -> Option<&Score> {
-    match &run.outcome {
-        Some(Outcome::Scored(score)) => Some(score),
-        _ => None,
-    }
+/// What was measured in a run besides its score, if it had one.
+fn seen(run: &Run) -> Option<&BTreeMap<String, f64>> {
+    run.outcome.as_ref()?.facts()
 }
 
 /// The candidate's curves and its incumbent's beside them; an incumbent that did not run in this trial
 /// lends the curve of its own last run.
 fn curves(state: &State, trial: &Trial) -> Vec<Curve> {
+    let finite = |point: &[f64; 2]| point.iter().all(|x| x.is_finite());
     let curve_of = |run: &Run| {
-        let points: Vec<[f64; 2]> =
-            scored(run)?.curve.iter().copied().filter(|point| point.iter().all(|x| x.is_finite())).collect();
+        let points: Vec<[f64; 2]> = run.outcome.as_ref()?.curve().iter().copied().filter(finite).collect();
         let candidate = run.measure.arm == trial.id;
         (points.len() > 1).then_some(Curve {
             arm: run.measure.arm,
@@ -206,7 +205,7 @@ fn facts(trial: &Trial) -> Vec<FactView> {
     let mut sums: BTreeMap<&str, [(f64, u32); 2]> = BTreeMap::new();
     for run in &trial.runs {
         let arm = usize::from(run.measure.arm != trial.id);
-        for (name, value) in scored(run).into_iter().flat_map(|score| &score.facts) {
+        for (name, value) in seen(run).into_iter().flatten() {
             let (sum, n) = &mut sums.entry(name).or_default()[arm];
             *sum += value;
             *n += 1;
@@ -304,8 +303,7 @@ fn time_split(state: &State) -> TimeSplit {
                 time.smoke_seconds += run.seconds;
                 continue;
             }
-            let fact =
-                |name: &str| scored(run).and_then(|score| score.facts.get(name)).copied().unwrap_or(0.0);
+            let fact = |name: &str| seen(run).and_then(|facts| facts.get(name)).copied().unwrap_or(0.0);
             let (train, evaluation) = (fact("train_seconds"), fact("evaluation_seconds"));
             time.train_seconds += train;
             time.evaluation_seconds += evaluation;
@@ -321,6 +319,48 @@ fn time_split(state: &State) -> TimeSplit {
     time
 }
 
+fn scoring(state: &State, budget: Budget) -> Option<Scoring> {
+    let runs = state.trials.iter().flat_map(|trial| &trial.runs);
+    let scored = runs.filter(|run| matches!(run.outcome, Some(Outcome::Scored(_))));
+    let seconds: Vec<f64> = scored.filter_map(|run| seen(run)?.get("evaluation_seconds").copied()).collect();
+    let seconds = Estimate::of(&seconds)?;
+    let share = match budget {
+        Budget::Seconds(budget) => (budget > 0.0).then(|| seconds.mean / budget),
+        Budget::Tokens(_) => None,
+    };
+    Some(Scoring { seconds, share })
+}
+
 fn seconds_between(start: &str, end: &str) -> Option<f64> {
     Some((clock::parse_rfc3339(end)? - clock::parse_rfc3339(start)?) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::fixture;
+
+    #[test]
+    fn a_run_without_a_score_shows_how_far_it_came() {
+        let page = fixture::filled_page();
+        let memory = page
+            .trials
+            .iter()
+            .find(|trial| trial.invalid.as_ref().is_some_and(|(reason, _)| reason == "memory"));
+        let trial = memory.expect("a trial that used too much memory");
+        let own: Vec<usize> =
+            trial.curves.iter().filter(|curve| curve.candidate).map(|curve| curve.points.len()).collect();
+        assert_eq!(own, [13]);
+        let trained = trial.facts.iter().find(|fact| fact.name == "train_seconds");
+        assert_eq!(trained.and_then(|fact| fact.candidate), Some(6.5));
+    }
+
+    #[test]
+    fn scoring_is_told_as_a_share_of_the_budget() {
+        let page = fixture::filled_page();
+        let scoring = page.scoring.expect("scored runs");
+        assert!(scoring.seconds.n > 5 && scoring.seconds.sd.is_some());
+        assert_eq!(scoring.share, Some(scoring.seconds.mean / 20.0));
+        let words = scoring.to_string();
+        assert!(words.starts_with("1.9") && words.ends_with("% of the budget"), "{words}");
+    }
 }
