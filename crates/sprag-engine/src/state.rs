@@ -122,7 +122,7 @@ impl Build {
     /// What a failed build makes of its trial when nobody mends it.
     pub fn invalid(&self) -> Option<Invalid> {
         let reason = if self.timed_out { Reason::BuildTimeout } else { Reason::Build };
-        self.error.clone().map(|detail| Invalid { reason, detail })
+        self.error.clone().map(|detail| Invalid::new(reason, detail))
     }
 }
 

@@ -171,7 +171,7 @@ fn score(
             return Ok((seed, Outcome::Invalid(Invalid::new(Reason::Build, detail))));
         }
         BuildEnd::TimedOut(detail) => {
-            return Ok((seed, Outcome::Invalid(Invalid { reason: Reason::BuildTimeout, detail })));
+            return Ok((seed, Outcome::Invalid(Invalid::new(Reason::BuildTimeout, detail))));
         }
     }
     let mut job = Job { seed, budget: task.budget, smoke: true, longest: None };

@@ -155,7 +155,7 @@ fn rejections_in_a_row_end_a_run_until_it_is_resumed_and_never_one_whose_proposa
             panic!("a run whose proposals are counted ended")
         };
         state.apply("", &Record::TrialStarted { trial, proposer: "p".into(), parent: "c".into() });
-        let verdict = Verdict::Invalid(Invalid { reason: Reason::Empty, detail: String::new() });
+        let verdict = Verdict::Invalid(Invalid::new(Reason::Empty, ""));
         state.apply("", &Record::Decided { trial, verdict, reason: String::new() });
     };
     (0..MAX_REJECTIONS).for_each(|_| reject(&mut state));

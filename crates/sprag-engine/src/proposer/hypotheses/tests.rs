@@ -9,7 +9,7 @@ fn trial(id: u32, idea: &str, verdict: Verdict) -> Trial {
 }
 
 fn crash() -> Verdict {
-    Verdict::Invalid(Invalid { reason: Reason::Crash, detail: String::new() })
+    Verdict::Invalid(Invalid::new(Reason::Crash, ""))
 }
 
 #[test]
