@@ -280,17 +280,41 @@ fn a_full_disk_is_named_and_the_old_data_stays() {
     );
 }
 
+/// The same source, some of its packages being linked by candidates.
+fn linking(source: Source, names: &[String]) -> Source {
+    let Source::Cargo { metadata_json, .. } = source else { unreachable!("only packages are linked") };
+    let linked = names.iter().map(|name| {
+        serde_json::json!({"name": name, "version": "1.0.0", "source": "registry+x", "manifest_path": "/absent"})
+    });
+    let linked: Vec<_> = linked.collect();
+    let candidate_metadata_json = serde_json::json!({ "packages": linked }).to_string();
+    Source::Cargo { metadata_json, candidate_metadata_json }
+}
+
+#[test]
+fn of_copies_the_one_that_candidates_can_read_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let names: Vec<String> = (0..24).map(|number| format!("package-{number:02}")).collect();
+    let list: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "1.0.0")).collect();
+    let source = linking(packages(dir.path(), &list), &names[12..]);
+    // Each of the first half holds the same file as one of the second, which candidates link.
+    let copies: Vec<String> = (0..12).map(|number| prose(1000 + number, 200)).collect();
+    for (name, text) in names.iter().zip(copies.iter().cycle()) {
+        write(&dir.path().join(format!("{name}-1.0.0/src/copied.rs")), text);
+    }
+    let out = dir.path().join("out");
+    assert_eq!(run(source, &out).corpus.dropped["exact_copy"].documents, 12);
+    for split in [Split::Val, Split::Holdout] {
+        assert!(documents(&out, split).iter().all(|text| !copies.contains(text)), "{split} can be read");
+    }
+}
+
 #[test]
 fn what_candidates_link_is_never_scored_on() {
     let dir = tempfile::tempdir().unwrap();
     let names: Vec<String> = (0..24).map(|number| format!("package-{number}")).collect();
     let list: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "1.0.0")).collect();
-    let Source::Cargo { metadata_json, .. } = packages(dir.path(), &list) else { unreachable!() };
-    let linked: Vec<_> = names[..18].iter().map(|name| {
-        serde_json::json!({"name": name, "version": "1.0.0", "source": "registry+x", "manifest_path": "/absent"})
-    }).collect();
-    let candidate_metadata_json = serde_json::json!({ "packages": linked }).to_string();
-    let source = Source::Cargo { metadata_json, candidate_metadata_json };
+    let source = linking(packages(dir.path(), &list), &names[..18]);
     let manifest = prepare(&options(source, &dir.path().join("out")), &mut |_| {}).unwrap();
     let scored: Vec<&str> = manifest
         .source
