@@ -57,6 +57,8 @@ pub struct PrepareOptions {
     pub downloads: PathBuf,
     /// Proxy for downloads, such as `http://host:port`.
     pub proxy: Option<String>,
+    /// Hosts that are reached without it, as in `NO_PROXY`: names or addresses with commas between them.
+    pub no_proxy: Option<String>,
 }
 
 impl PrepareOptions {
@@ -70,6 +72,7 @@ impl PrepareOptions {
             max_bytes: None,
             downloads,
             proxy: None,
+            no_proxy: None,
         }
     }
 }

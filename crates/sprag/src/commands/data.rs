@@ -39,7 +39,7 @@ enum DataCommand {
 /// Sources: `cargo` is the sources and docs of the packages that this program is built from, as they lie in
 /// cargo's registry folder (no download; split by package); `dir:PATH` a folder of text; `parquet:PATH` a
 /// file or folder with a column `text`; `hf:OWNER/NAME[:N shards]` a dataset on a Hugging Face hub
-/// (HF_ENDPOINT is honoured; an interrupted download resumes).
+/// (HF_ENDPOINT, HTTPS_PROXY and NO_PROXY are honoured; an interrupted download resumes).
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: sprag data prepare --out data
          sprag data prepare --source hf:karpathy/climbmix-400b-shuffle:4 --out data")]
@@ -83,9 +83,15 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
 /// The usual options, with what the environment says.
 pub fn options(source: Source, out: PathBuf, context: &Context) -> PrepareOptions {
     let mut options = PrepareOptions::new(source, out);
-    let proxy = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
-    options.proxy = proxy.iter().find_map(|name| context.environment.text(name)).map(str::to_owned);
+    (options.proxy, options.no_proxy) = proxy(&context.environment);
     options
+}
+
+/// The proxy that the environment names, and the hosts that it says are reached without one.
+fn proxy(environment: &Environment) -> (Option<String>, Option<String>) {
+    let first = |names: &[&str]| names.iter().find_map(|name| environment.text(name)).map(str::to_owned);
+    let proxy = first(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]);
+    (proxy, first(&["NO_PROXY", "no_proxy"]))
 }
 
 /// A source with all that is needed to read it.
@@ -178,6 +184,15 @@ fn line(progress: PrepareProgress, seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn proxy_and_its_exceptions_come_from_the_environment() {
+        let variables = [("https_proxy", "http://proxy:8080"), ("NO_PROXY", "127.0.0.1,localhost")];
+        let variables = variables.map(|(name, value)| (name.into(), value.into())).into();
+        let (proxy, no_proxy) = proxy(&Environment { variables });
+        assert_eq!(proxy.as_deref(), Some("http://proxy:8080"));
+        assert_eq!(no_proxy.as_deref(), Some("127.0.0.1,localhost"));
+    }
 
     #[test]
     fn progress_counts_in_its_unit() {

@@ -264,6 +264,7 @@ impl Corpus {
                     train_shards: *shards,
                     dir: &options.downloads,
                     proxy: options.proxy.as_deref(),
+                    no_proxy: options.no_proxy.as_deref().unwrap_or_default(),
                 };
                 let (revision, shards) = hub::download(&request, on_progress)?;
                 Ok(Corpus::of_shards(options, "hf", &format!("hf:{repo}"), revision, shards))
