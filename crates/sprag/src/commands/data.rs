@@ -117,7 +117,8 @@ fn cargo_metadata(roots: &[CorpusRoot], out: &Path, context: &Context) -> anyhow
     let cargo = context.environment.cargo();
     let variables = context.environment.without(&["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"]);
     let host = host(&template::rustc(&cargo), &context.environment);
-    let scratch = out.join(".corpus");
+    // Each process has its own: the folder is locked only when the sources are known.
+    let scratch = out.join(format!(".corpus-{}", std::process::id()));
     let manifest = data::cargo_corpus_manifest(&workspace, roots, &scratch)?;
     let arguments = data::cargo_metadata_arguments(&manifest, host.as_deref());
     let output = process::output(&cargo, arguments, &scratch, &variables);

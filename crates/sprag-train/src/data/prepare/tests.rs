@@ -207,6 +207,21 @@ fn too_little_text_is_an_error_and_leaves_no_data() {
 }
 
 #[test]
+fn of_two_preparations_into_one_folder_the_second_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let source = packages(dir.path(), &PACKAGES);
+    let mut second = None;
+    let manifest = prepare(&options(source.clone(), &out), &mut |_| {
+        second.get_or_insert_with(|| prepare(&options(source.clone(), &out), &mut |_| {}));
+    });
+    let error = second.unwrap().unwrap_err();
+    assert!(matches!(&error, DataError::Busy(folder) if *folder == out), "{error}");
+    assert!(error.hint().unwrap().contains("--out"));
+    assert_eq!(run(source, &out), manifest.unwrap(), "the first left the folder locked, or half written");
+}
+
+#[test]
 fn parquet_rows_are_split_by_their_text_and_copies_dropped() {
     let dir = tempfile::tempdir().unwrap();
     let rows: Vec<String> = (0..400).map(|row| prose(row % 390, 40)).collect();
