@@ -130,6 +130,8 @@ fixed = ["Cargo.toml", "Cargo.lock", "src/main.rs", ".gitignore"]
 external = [
     {library_source},
     {library_manifest},
+    {workspace_manifest},
+    "{{data}}/manifest.json",
 ]
 
 [vars]
@@ -164,6 +166,7 @@ build_read = [
 "#,
         library_source = quoted(library.join("src")),
         library_manifest = quoted(library.join("Cargo.toml")),
+        workspace_manifest = quoted(workspace.join("Cargo.toml")),
         data = quoted(&gpt.data),
         cargo = quoted(bin.join("cargo")),
         cargo_home = quoted(&toolchain.cargo_home),
@@ -296,6 +299,17 @@ mod tests {
             let task = Task::parse(&text, Path::new("/tmp/gpt")).unwrap();
             assert_eq!(task.budget, budget);
             assert!(task.has_smoke());
+        }
+    }
+
+    #[test]
+    fn what_scores_rest_on_outside_the_task_is_hashed() {
+        let text = task_toml(&gpt(Budget::Seconds(1.0)), Path::new("/src/sprag"), &toolchain(), &[]);
+        let task = Task::parse(&text, Path::new("/tmp/gpt")).unwrap();
+        // Version and features of Burn stand in the workspace's manifest; the data's hashes in its own.
+        for path in ["/src/sprag/crates/sprag-train/src", "/src/sprag/Cargo.toml", "/tmp/data/manifest.json"]
+        {
+            assert!(task.files.external.contains(&PathBuf::from(path)), "{path} is not hashed");
         }
     }
 
