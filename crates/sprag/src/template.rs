@@ -11,7 +11,6 @@ use sprag_engine::record::Budget;
 use sprag_measure::process;
 use sprag_train::data::cargo_metadata_arguments;
 
-use crate::commands::data;
 use crate::context::Context;
 use crate::environment::Environment;
 use crate::error::Failure;
@@ -138,13 +137,24 @@ external = [
 data = {data}
 
 [build]
-command = [{cargo}, "build", "--release", "--offline", "--locked"]
-keep = ["release/gpt"]
+# From the root of the file system: cargo would read the configuration of every folder above this one.
+command = [
+    "/bin/sh", "-c", "cd / && exec \"$0\" \"$@\"", {cargo}, "build", "--release", "--offline", "--locked",
+    "--manifest-path", "{{worktree}}/Cargo.toml", "--target", {host},
+]
+keep = [{built}]
 
+# What the configuration in cargo's home folder may set is set here: programs there that a build cannot reach, and
+# folders that nobody looks into. An empty value means none.
 [build.env]
-CARGO_TARGET_DIR = "{{cache}}"
+CARGO_BUILD_BUILD_DIR = "{{cache}}"
+CARGO_ENCODED_RUSTFLAGS = ""
 CARGO_HOME = {cargo_home}
+CARGO_TARGET_DIR = "{{cache}}"
 PATH = {path}
+RUSTC = {rustc}
+RUSTC_WORKSPACE_WRAPPER = ""
+RUSTC_WRAPPER = ""
 
 [run]
 command = ["{{out}}/gpt"]
@@ -169,6 +179,9 @@ build_read = [
         workspace_manifest = quoted(workspace.join("Cargo.toml")),
         data = quoted(&gpt.data),
         cargo = quoted(bin.join("cargo")),
+        rustc = quoted(bin.join("rustc")),
+        host = quoted(&toolchain.host),
+        built = quoted(format!("{}/release/gpt", toolchain.host)),
         cargo_home = quoted(&toolchain.cargo_home),
         path = quoted(&path),
     )
@@ -183,24 +196,28 @@ fn quoted(text: impl AsRef<Path>) -> String {
 struct Toolchain {
     sysroot: PathBuf,
     cargo_home: PathBuf,
+    /// This platform, as rustc names it.
+    host: String,
 }
 
 impl Toolchain {
     fn find(environment: &Environment) -> anyhow::Result<Toolchain> {
         let rustc = rustc(&environment.cargo());
         let hint = "install Rust from rustup.rs, or add cargo and rustc to PATH";
-        let output = process::output(&rustc, ["--print", "sysroot"], Path::new("/"), &environment.variables)
+        let arguments = ["--print", "sysroot", "--print", "host-tuple"];
+        let output = process::output(&rustc, arguments, Path::new("/"), &environment.variables)
             .with_context(|| Failure::new("cannot ask rustc where it lives").hint(hint))?;
-        if !output.success() {
+        let text = output.text();
+        let Some((sysroot, host)) = text.split_once('\n').filter(|_| output.success()) else {
             return Err(Failure::new(format!("rustc does not say where it lives: {}", output.error_text()))
                 .hint(hint)
                 .into());
-        }
+        };
         let cargo_home = environment.cargo_home();
         let cargo_home = cargo_home
             .ok_or_else(|| Failure::new("neither CARGO_HOME nor HOME is set").hint("set one of them"))?;
         let cargo_home = std::path::absolute(&cargo_home).unwrap_or(cargo_home);
-        Ok(Toolchain { sysroot: PathBuf::from(output.text()), cargo_home })
+        Ok(Toolchain { sysroot: PathBuf::from(sysroot), cargo_home, host: host.to_owned() })
     }
 
     /// Has cargo drop from the copied lock what the task does not need. Done now, because the lock is a
@@ -209,10 +226,11 @@ impl Toolchain {
         let cargo = self.sysroot.join("bin/cargo");
         let manifest = dir.join("Cargo.toml");
         // For this platform alone: packages of others were never fetched.
-        let platform = data::host(&rustc(&environment.cargo()), environment);
-        let arguments = cargo_metadata_arguments(&manifest, platform.as_deref());
+        let arguments = cargo_metadata_arguments(&manifest, Some(&self.host));
         let variables = environment.without(&["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"]);
-        let output = process::output(&cargo, arguments, dir, &variables).context("cannot start cargo")?;
+        // Where builds are started, too: another configuration could name another registry.
+        let output =
+            process::output(&cargo, arguments, Path::new("/"), &variables).context("cannot start cargo")?;
         if output.success() {
             return packages_of(&output.stdout);
         }
@@ -280,16 +298,68 @@ fn commit(dir: &Path, environment: &Environment) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use sprag_engine::task::Task;
+    use sprag_engine::task::{Task, Values, expand};
 
     use super::*;
+
+    /// What people write into cargo's configuration for builds of their own.
+    const HOSTILE: &str = r#"
+[build]
+build-dir = "/nowhere/build"
+rustc = "/nowhere/rustc"
+rustc-wrapper = "/nowhere/sccache"
+rustc-workspace-wrapper = "/nowhere/clippy"
+rustflags = ["-Clink-arg=-fuse-ld=/nowhere/mold"]
+target = "wasm32-unknown-unknown"
+target-dir = "/nowhere/target"
+"#;
 
     fn gpt(budget: Budget) -> Gpt {
         Gpt { dir: "/tmp/gpt".into(), data: "../data".to_owned(), budget }
     }
 
     fn toolchain() -> Toolchain {
-        Toolchain { sysroot: "/opt/rust \"quoted\"".into(), cargo_home: "/home/someone/.cargo".into() }
+        Toolchain {
+            sysroot: "/opt/rust \"quoted\"".into(),
+            cargo_home: "/home/someone/.cargo".into(),
+            host: "riscv64gc-unknown-linux-gnu".to_owned(),
+        }
+    }
+
+    /// The written build command, carried out on a package of one line instead of the template.
+    fn build(task: &Task, worktree: &Path, cache: &Path) -> process::Output {
+        let build = task.build.as_ref().unwrap();
+        let values = Values::default().with("worktree", worktree).with("cache", cache);
+        let expand = |text: &String| expand(text, &values).unwrap();
+        let command: Vec<OsString> = build.command.iter().map(expand).collect();
+        let variables: Vec<_> = build.env.iter().map(|(name, value)| (name.into(), expand(value))).collect();
+        process::output(&command[0], &command[1..], worktree, &variables).unwrap()
+    }
+
+    #[test]
+    fn no_configuration_of_cargo_reaches_a_build() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().canonicalize().unwrap();
+        let (cargo_home, worktree, cache) =
+            (dir.join("cargo"), dir.join("above/worktree"), dir.join("cache"));
+        for (path, text) in [
+            (cargo_home.join("config.toml"), HOSTILE),
+            // One that cargo cannot read stands for one that the sandbox keeps from it.
+            (dir.join("above/.cargo/config.toml"), "not [a configuration"),
+            (worktree.join("Cargo.toml"), "[package]\nname = \"gpt\"\nedition = \"2024\"\n[workspace]\n"),
+            (worktree.join("Cargo.lock"), "version = 4\n[[package]]\nname = \"gpt\"\nversion = \"0.0.0\"\n"),
+            (worktree.join("src/main.rs"), "fn main() {}\n"),
+        ] {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let toolchain = Toolchain { cargo_home, ..Toolchain::find(&Environment::read()).unwrap() };
+        let text = task_toml(&gpt(Budget::Seconds(1.0)), Path::new("/src/sprag"), &toolchain, &[]);
+        let task = Task::parse(&text, Path::new("/tmp/gpt")).unwrap();
+        let output = build(&task, &worktree, &cache);
+        assert!(output.success(), "{}", output.error_text());
+        let kept = &task.build.as_ref().unwrap().keep[0];
+        assert!(cache.join(kept).is_file(), "the build left no {kept} in its cache");
     }
 
     #[test]

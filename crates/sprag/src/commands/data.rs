@@ -135,7 +135,7 @@ fn cargo_metadata(roots: &[CorpusRoot], out: &Path, context: &Context) -> anyhow
 }
 
 /// The platform of this machine as rustc names it: packages of other platforms need not be there.
-pub fn host(rustc: &Path, environment: &Environment) -> Option<String> {
+fn host(rustc: &Path, environment: &Environment) -> Option<String> {
     let output = process::output(rustc, ["-vV"], Path::new("/"), &environment.variables).ok()?;
     let text = output.text();
     text.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned)
