@@ -34,6 +34,35 @@ pub struct Gpt {
     pub data: String,
     /// What a trial may spend.
     pub budget: Budget,
+    /// What candidates compute on.
+    pub device: Device,
+}
+
+/// What candidates compute on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Device {
+    /// The processor, all cores
+    #[default]
+    Cpu,
+    /// A GPU of NVIDIA's
+    Cuda,
+    /// A GPU of Apple's
+    Metal,
+    /// Any GPU, through Vulkan, Metal or DirectX
+    Wgpu,
+}
+
+impl Device {
+    /// The feature of the template that builds for it.
+    fn feature(self) -> Option<&'static str> {
+        match self {
+            Device::Cpu => None,
+            Device::Cuda => Some("cuda"),
+            Device::Metal => Some("metal"),
+            Device::Wgpu => Some("wgpu"),
+        }
+    }
 }
 
 /// The clone that this program was built from.
@@ -87,7 +116,7 @@ pub fn write(gpt: &Gpt, context: &Context) -> anyhow::Result<()> {
     let lock = workspace.join("Cargo.lock");
     std::fs::copy(&lock, dir.join("Cargo.lock"))
         .with_context(|| format!("cannot copy {}", lock.display()))?;
-    let packages = toolchain.settle_lock(dir, &context.environment)?;
+    let packages = toolchain.settle_lock(dir, gpt.device, &context.environment)?;
     write("task.toml", task_toml(gpt, &workspace, &toolchain, &packages))?;
     commit(dir, &context.environment)
 }
@@ -116,6 +145,10 @@ fn task_toml(gpt: &Gpt, workspace: &Path, toolchain: &Toolchain, packages: &[Pat
     readable.extend(packages.iter().cloned());
     readable.retain(|path| path.exists());
     let build_read: String = readable.iter().map(|path| format!("    {},\n", quoted(path))).collect();
+    let features =
+        gpt.device.feature().map(|feature| format!(" \"--features\", \"{feature}\",")).unwrap_or_default();
+    // Kernels of GPUs multiply in TF32 or bf16 where that is faster.
+    let precision = if gpt.device == Device::Cpu { "" } else { ", \"--precision\", \"reduced\"" };
     let bin = toolchain.sysroot.join("bin");
     let path = format!("{}:/usr/local/bin:/usr/bin:/bin", bin.display());
     format!(
@@ -140,7 +173,7 @@ data = {data}
 # From the root of the file system: cargo would read the configuration of every folder above this one.
 command = [
     "/bin/sh", "-c", "cd / && exec \"$0\" \"$@\"", {cargo}, "build", "--release", "--offline", "--locked",
-    "--manifest-path", "{{worktree}}/Cargo.toml", "--target", {host},
+    "--manifest-path", "{{worktree}}/Cargo.toml", "--target", {host},{features}
 ]
 keep = [{built}]
 
@@ -160,7 +193,7 @@ RUSTC_WRAPPER = ""
 command = ["{{out}}/gpt"]
 
 [evaluate]
-command = ["{{sprag}}", "train", "eval", "--data", "{{data}}", "--seed", "{{seed}}", "--budget", "{{budget}}", "--phase", "{{phase}}"]
+command = ["{{sprag}}", "train", "eval", "--data", "{{data}}", "--seed", "{{seed}}", "--budget", "{{budget}}", "--phase", "{{phase}}"{precision}]
 channel = true
 
 [metric]
@@ -222,11 +255,17 @@ impl Toolchain {
 
     /// Has cargo drop from the copied lock what the task does not need. Done now, because the lock is a
     /// fixed file: a build that rewrote it would make every trial invalid.
-    fn settle_lock(&self, dir: &Path, environment: &Environment) -> anyhow::Result<Vec<PathBuf>> {
+    fn settle_lock(
+        &self,
+        dir: &Path,
+        device: Device,
+        environment: &Environment,
+    ) -> anyhow::Result<Vec<PathBuf>> {
         let cargo = self.sysroot.join("bin/cargo");
         let manifest = dir.join("Cargo.toml");
         // For this platform alone: packages of others were never fetched.
-        let arguments = cargo_metadata_arguments(&manifest, Some(&self.host));
+        let mut arguments = cargo_metadata_arguments(&manifest, Some(&self.host));
+        arguments.extend(device.feature().map(|feature| OsString::from(format!("--features={feature}"))));
         let variables = environment.without(&["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"]);
         // Where builds are started, too: another configuration could name another registry.
         let output =
@@ -298,6 +337,7 @@ fn commit(dir: &Path, environment: &Environment) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum as _;
     use sprag_engine::task::{Task, Values, expand};
 
     use super::*;
@@ -315,7 +355,7 @@ target-dir = "/nowhere/target"
 "#;
 
     fn gpt(budget: Budget) -> Gpt {
-        Gpt { dir: "/tmp/gpt".into(), data: "../data".to_owned(), budget }
+        Gpt { dir: "/tmp/gpt".into(), data: "../data".to_owned(), budget, device: Device::Cpu }
     }
 
     fn toolchain() -> Toolchain {
@@ -380,6 +420,27 @@ target-dir = "/nowhere/target"
         for path in ["/src/sprag/crates/sprag-train/src", "/src/sprag/Cargo.toml", "/tmp/data/manifest.json"]
         {
             assert!(task.files.external.contains(&PathBuf::from(path)), "{path} is not hashed");
+        }
+    }
+
+    #[test]
+    fn each_device_has_a_feature_and_gpus_may_round_more() {
+        for device in Device::value_variants() {
+            let gpt = Gpt { device: *device, ..gpt(Budget::Seconds(1.0)) };
+            let text = task_toml(&gpt, Path::new("/src/sprag"), &toolchain(), &[]);
+            let task = Task::parse(&text, Path::new("/tmp/gpt")).unwrap();
+            let (build, evaluate) = (task.build.unwrap().command, task.evaluate.unwrap().command);
+            let after = |command: &[String], option: &str| {
+                let at = command.iter().position(|argument| argument == option)?;
+                Some(command[at + 1].clone())
+            };
+            assert_eq!(after(&build, "--features").as_deref(), device.feature());
+            let Some(feature) = device.feature() else {
+                assert_eq!(after(&evaluate, "--precision"), None);
+                continue;
+            };
+            assert_eq!(after(&evaluate, "--precision").unwrap(), "reduced");
+            assert!(MANIFEST.contains(&format!("\n{feature} = [\"sprag-train/{feature}\"]\n")));
         }
     }
 
