@@ -491,6 +491,34 @@ target-dir = "/nowhere/target"
         }
     }
 
+    /// The values that a knob of the template can take.
+    fn choices(knob: &str) -> Vec<usize> {
+        let constant = format!("\nconst {knob}: usize = ");
+        let range = TRAIN[..TRAIN.find(&constant).unwrap()].lines().last().unwrap();
+        let range = range.strip_prefix("/// knob: choice ").unwrap();
+        range.split('|').map(|value| value.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn no_choice_of_heads_and_width_gives_shapes_that_do_not_fit() {
+        // Key and value heads follow from the knobs, so this is the whole space.
+        assert!(TRAIN.contains("\nconst N_KV_HEAD: usize = N_HEAD.div_ceil(KV_SHARE);\n"));
+        for (heads, share) in choices("N_HEAD")
+            .into_iter()
+            .flat_map(|heads| choices("KV_SHARE").into_iter().map(move |share| (heads, share)))
+        {
+            let kv_heads = heads.div_ceil(share);
+            assert!(heads.is_multiple_of(kv_heads), "{heads} heads cannot share {kv_heads}");
+            for width in choices("D_MODEL") {
+                // Rotary angles turn channels in pairs.
+                assert!(
+                    width.is_multiple_of(2 * heads),
+                    "{width} channels are no whole pairs for {heads} heads"
+                );
+            }
+        }
+    }
+
     #[test]
     fn credentials_of_cargo_stay_out_of_reach() {
         let text = task_toml(&gpt(Budget::Seconds(1.0)), Path::new("/src/sprag"), &toolchain(), &[]);
