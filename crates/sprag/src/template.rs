@@ -3,13 +3,16 @@
 //! Its sources are part of this program; the library they link is taken from the clone that the program was
 //! built from, and its dependencies from cargo's registry folder, so nothing is downloaded.
 
+mod cargo_home;
+
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use sprag_engine::record::Budget;
 use sprag_measure::process;
-use sprag_train::data::cargo_metadata_arguments;
+use sprag_train::data::{cargo_metadata_arguments, cargo_tree_arguments, cargo_tree_packages};
 
 use crate::context::Context;
 use crate::environment::Environment;
@@ -101,7 +104,7 @@ pub fn write(gpt: &Gpt, context: &Context) -> anyhow::Result<()> {
         ("src/train.rs", TRAIN.to_owned()),
         ("program.md", PROGRAM.to_owned()),
         ("hypotheses.md", HYPOTHESES.to_owned()),
-        (".gitignore", "/target\n".to_owned()),
+        (".gitignore", format!("/target\n/{}\n", cargo_home::NAME)),
     ];
     let write = |name: &str, text: String| {
         let path = dir.join(name);
@@ -116,7 +119,9 @@ pub fn write(gpt: &Gpt, context: &Context) -> anyhow::Result<()> {
     let lock = workspace.join("Cargo.lock");
     std::fs::copy(&lock, dir.join("Cargo.lock"))
         .with_context(|| format!("cannot copy {}", lock.display()))?;
-    let packages = toolchain.settle_lock(dir, gpt.device, &context.environment)?;
+    let metadata = toolchain.settle_lock(dir, gpt.device, &context.environment)?;
+    let linked = toolchain.linked(dir, gpt.device, &context.environment)?;
+    let packages = cargo_home::write(&dir.join(cargo_home::NAME), &toolchain.cargo_home, &metadata, &linked)?;
     write("task.toml", task_toml(gpt, &workspace, &toolchain, &packages))?;
     commit(dir, &context.environment)
 }
@@ -138,10 +143,6 @@ fn task_toml(gpt: &Gpt, workspace: &Path, toolchain: &Toolchain, packages: &[Pat
     };
     let library = workspace.join("crates/sprag-train");
     let mut readable = vec![toolchain.sysroot.clone(), library.clone(), workspace.join("Cargo.toml")];
-    // Not the whole folder: credentials lie beside these. And of the registry only what the candidate links:
-    // the other packages may be validation text.
-    let own = ["registry/index", "config.toml", "config"];
-    readable.extend(own.map(|name| toolchain.cargo_home.join(name)));
     readable.extend(packages.iter().cloned());
     readable.retain(|path| path.exists());
     let build_read: String = readable.iter().map(|path| format!("    {},\n", quoted(path))).collect();
@@ -179,10 +180,11 @@ keep = [{built}]
 
 # What the configuration in cargo's home folder may set is set here: programs there that a build cannot reach, and
 # folders that nobody looks into. An empty value means none.
+# CARGO_HOME is made by `sprag init` and not in git: a clone of this task needs a copy of it.
 [build.env]
 CARGO_BUILD_BUILD_DIR = "{{cache}}"
 CARGO_ENCODED_RUSTFLAGS = ""
-CARGO_HOME = {cargo_home}
+CARGO_HOME = "{{task}}/{cargo_home}"
 CARGO_TARGET_DIR = "{{cache}}"
 PATH = {path}
 RUSTC = {rustc}
@@ -205,6 +207,7 @@ direction = "lower"
 
 [sandbox]
 build_read = [
+    "{{task}}/{cargo_home}",
 {build_read}]
 "#,
         library_source = quoted(library.join("src")),
@@ -215,7 +218,7 @@ build_read = [
         rustc = quoted(bin.join("rustc")),
         host = quoted(&toolchain.host),
         built = quoted(format!("{}/release/gpt", toolchain.host)),
-        cargo_home = quoted(&toolchain.cargo_home),
+        cargo_home = cargo_home::NAME,
         path = quoted(&path),
     )
 }
@@ -253,25 +256,39 @@ impl Toolchain {
         Ok(Toolchain { sysroot: PathBuf::from(sysroot), cargo_home, host: host.to_owned() })
     }
 
-    /// Has cargo drop from the copied lock what the task does not need. Done now, because the lock is a
-    /// fixed file: a build that rewrote it would make every trial invalid.
-    fn settle_lock(
+    /// Has cargo drop from the copied lock what the task does not need, and returns what it says about the rest.
+    /// Done now, because the lock is a fixed file: a build that rewrote it would make every trial invalid.
+    fn settle_lock(&self, dir: &Path, device: Device, environment: &Environment) -> anyhow::Result<Vec<u8>> {
+        // For this platform alone: packages of others were never fetched.
+        self.ask(cargo_metadata_arguments(&dir.join("Cargo.toml"), Some(&self.host)), device, environment)
+    }
+
+    /// Names and versions of the packages that builds really read.
+    fn linked(
         &self,
         dir: &Path,
         device: Device,
         environment: &Environment,
-    ) -> anyhow::Result<Vec<PathBuf>> {
-        let cargo = self.sysroot.join("bin/cargo");
-        let manifest = dir.join("Cargo.toml");
-        // For this platform alone: packages of others were never fetched.
-        let mut arguments = cargo_metadata_arguments(&manifest, Some(&self.host));
+    ) -> anyhow::Result<BTreeSet<(String, String)>> {
+        let arguments = cargo_tree_arguments(&dir.join("Cargo.toml"), Some(&self.host));
+        Ok(cargo_tree_packages(&String::from_utf8_lossy(&self.ask(arguments, device, environment)?)))
+    }
+
+    /// What cargo prints about the task's packages, those for its device included.
+    fn ask(
+        &self,
+        mut arguments: Vec<OsString>,
+        device: Device,
+        environment: &Environment,
+    ) -> anyhow::Result<Vec<u8>> {
         arguments.extend(device.feature().map(|feature| OsString::from(format!("--features={feature}"))));
+        let cargo = self.sysroot.join("bin/cargo");
         let variables = environment.without(&["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"]);
         // Where builds are started, too: another configuration could name another registry.
         let output =
             process::output(&cargo, arguments, Path::new("/"), &variables).context("cannot start cargo")?;
         if output.success() {
-            return packages_of(&output.stdout);
+            return Ok(output.stdout);
         }
         let failure = Failure::new(format!(
             "cargo cannot resolve the task's dependencies offline: {}",
@@ -281,29 +298,6 @@ impl Toolchain {
             .hint("run `cargo fetch` in Sprag's own folder (it needs the network once), then try again")
             .into())
     }
-}
-
-/// Folders and archives, in cargo's registry, of the packages that `cargo metadata` lists.
-fn packages_of(metadata: &[u8]) -> anyhow::Result<Vec<PathBuf>> {
-    let metadata: serde_json::Value =
-        serde_json::from_slice(metadata).context("cannot read what cargo metadata says")?;
-    let mut paths = Vec::new();
-    let packages = metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default();
-    for package in packages.iter().filter(|package| !package["source"].is_null()) {
-        let manifest = package["manifest_path"].as_str().map(Path::new);
-        let Some(folder) = manifest.and_then(Path::parent) else { continue };
-        paths.push(folder.to_owned());
-        // registry/src/<index>/<package> beside registry/cache/<index>/<package>.crate
-        if let (Some(index), Some(name)) = (folder.parent(), folder.file_name())
-            && let (Some(registry), Some(index)) = (index.parent().and_then(Path::parent), index.file_name())
-        {
-            let mut archive = name.to_owned();
-            archive.push(".crate");
-            paths.push(registry.join("cache").join(index).join(archive));
-        }
-    }
-    paths.sort();
-    Ok(paths)
 }
 
 /// The first commit, by nobody's configuration: no hooks, no signing, no identity of the user's.
@@ -369,7 +363,8 @@ target-dir = "/nowhere/target"
     /// The written build command, carried out on a package of one line instead of the template.
     fn build(task: &Task, worktree: &Path, cache: &Path) -> process::Output {
         let build = task.build.as_ref().unwrap();
-        let values = Values::default().with("worktree", worktree).with("cache", cache);
+        let values =
+            Values::default().with("worktree", worktree).with("cache", cache).with("task", &task.dir);
         let expand = |text: &String| expand(text, &values).unwrap();
         let command: Vec<OsString> = build.command.iter().map(expand).collect();
         let variables: Vec<_> = build.env.iter().map(|(name, value)| (name.into(), expand(value))).collect();
@@ -380,10 +375,9 @@ target-dir = "/nowhere/target"
     fn no_configuration_of_cargo_reaches_a_build() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().canonicalize().unwrap();
-        let (cargo_home, worktree, cache) =
-            (dir.join("cargo"), dir.join("above/worktree"), dir.join("cache"));
+        let (worktree, cache) = (dir.join("above/worktree"), dir.join("cache"));
         for (path, text) in [
-            (cargo_home.join("config.toml"), HOSTILE),
+            (dir.join(cargo_home::NAME).join("config.toml"), HOSTILE),
             // One that cargo cannot read stands for one that the sandbox keeps from it.
             (dir.join("above/.cargo/config.toml"), "not [a configuration"),
             (worktree.join("Cargo.toml"), "[package]\nname = \"gpt\"\nedition = \"2024\"\n[workspace]\n"),
@@ -393,9 +387,9 @@ target-dir = "/nowhere/target"
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         }
-        let toolchain = Toolchain { cargo_home, ..Toolchain::find(&Environment::read()).unwrap() };
+        let toolchain = Toolchain::find(&Environment::read()).unwrap();
         let text = task_toml(&gpt(Budget::Seconds(1.0)), Path::new("/src/sprag"), &toolchain, &[]);
-        let task = Task::parse(&text, Path::new("/tmp/gpt")).unwrap();
+        let task = Task::parse(&text, &dir).unwrap();
         let output = build(&task, &worktree, &cache);
         assert!(output.success(), "{}", output.error_text());
         let kept = &task.build.as_ref().unwrap().keep[0];
@@ -449,29 +443,6 @@ target-dir = "/nowhere/target"
         let manifest = manifest(Path::new("/src/sprag"));
         assert!(manifest.contains("\"/src/sprag/crates/sprag-train\""));
         assert!(!manifest.contains(LIBRARY) && manifest.contains("\n[workspace]\n"));
-    }
-
-    #[test]
-    fn of_the_registry_a_build_reads_only_what_the_candidate_links() {
-        let dir = tempfile::tempdir().unwrap();
-        let registry = dir.path().join("registry");
-        let (folder, archive) = (registry.join("src/index-1/linked-1.0.0"), registry.join("cache/index-1"));
-        for path in [&folder, &archive, &registry.join("src/index-1/unlinked-1.0.0")] {
-            std::fs::create_dir_all(path).unwrap();
-        }
-        std::fs::write(archive.join("linked-1.0.0.crate"), "").unwrap();
-        let metadata = serde_json::json!({"packages": [
-            {"name": "linked", "source": "registry+x", "manifest_path": folder.join("Cargo.toml")},
-            {"name": "gpt", "source": null, "manifest_path": dir.path().join("Cargo.toml")},
-        ]});
-        let packages = packages_of(metadata.to_string().as_bytes()).unwrap();
-        assert_eq!(packages, [archive.join("linked-1.0.0.crate"), folder.clone()]);
-        let toolchain = Toolchain { cargo_home: dir.path().to_owned(), ..toolchain() };
-        let text = task_toml(&gpt(Budget::Seconds(1.0)), Path::new("/src/sprag"), &toolchain, &packages);
-        let task = Task::parse(&text, Path::new("/tmp/gpt")).unwrap();
-        let below: Vec<_> =
-            task.sandbox.build_read.iter().filter(|path| path.starts_with(&registry)).collect();
-        assert_eq!(below, [&packages[0], &packages[1]]);
     }
 
     #[test]

@@ -33,7 +33,9 @@ use super::{
     DataError, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, Split, TOKENIZER_NAME, TokenFileWriter, Vocabulary,
 };
 
-pub use self::corpus_manifest::{CorpusRoot, cargo_corpus_manifest, cargo_metadata_arguments};
+pub use self::corpus_manifest::{
+    CorpusRoot, cargo_corpus_manifest, cargo_metadata_arguments, cargo_tree_arguments, cargo_tree_packages,
+};
 pub use self::source::{DEFAULT_REPO, Source, SourceName};
 
 /// Token ids of a vocabulary when nothing else is said.

@@ -1,5 +1,7 @@
 //! `sprag data prepare`: turn text into tokens.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -98,8 +100,13 @@ fn proxy(environment: &Environment) -> (Option<String>, Option<String>) {
 pub fn source(name: SourceName, out: &Path, context: &Context) -> anyhow::Result<Source> {
     Ok(match name {
         SourceName::Cargo => Source::Cargo {
-            metadata_json: cargo_metadata(&[CorpusRoot::Program, CorpusRoot::Candidate], out, context)?,
-            candidate_metadata_json: cargo_metadata(&[CorpusRoot::Candidate], out, context)?,
+            metadata_json: ask_cargo(
+                &[CorpusRoot::Program, CorpusRoot::Candidate],
+                data::cargo_metadata_arguments,
+                out,
+                context,
+            )?,
+            linked: linked(out, context)?,
         },
         SourceName::Dir(path) => Source::Dir(path),
         SourceName::Parquet(path) => Source::Parquet(path),
@@ -111,8 +118,24 @@ pub fn source(name: SourceName, out: &Path, context: &Context) -> anyhow::Result
     })
 }
 
+/// Names of the packages that candidates link, with every device: data outlive the choice of one.
+fn linked(out: &Path, context: &Context) -> anyhow::Result<BTreeSet<String>> {
+    let arguments = |manifest: &Path, platform: Option<&str>| {
+        let mut arguments = data::cargo_tree_arguments(manifest, platform);
+        arguments.push("--all-features".into());
+        arguments
+    };
+    let printed = ask_cargo(&[CorpusRoot::Candidate], arguments, out, context)?;
+    Ok(data::cargo_tree_packages(&printed).into_iter().map(|(name, _)| name).collect())
+}
+
 /// What cargo says about the packages that the program or its candidates are built from.
-fn cargo_metadata(roots: &[CorpusRoot], out: &Path, context: &Context) -> anyhow::Result<String> {
+fn ask_cargo(
+    roots: &[CorpusRoot],
+    arguments: impl Fn(&Path, Option<&str>) -> Vec<OsString>,
+    out: &Path,
+    context: &Context,
+) -> anyhow::Result<String> {
     let workspace = template::workspace()?;
     let cargo = context.environment.cargo();
     let variables = context.environment.without(&["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"]);
@@ -120,8 +143,7 @@ fn cargo_metadata(roots: &[CorpusRoot], out: &Path, context: &Context) -> anyhow
     // Each process has its own: the folder is locked only when the sources are known.
     let scratch = out.join(format!(".corpus-{}", std::process::id()));
     let manifest = data::cargo_corpus_manifest(&workspace, roots, &scratch)?;
-    let arguments = data::cargo_metadata_arguments(&manifest, host.as_deref());
-    let output = process::output(&cargo, arguments, &scratch, &variables);
+    let output = process::output(&cargo, arguments(&manifest, host.as_deref()), &scratch, &variables);
     let _ = std::fs::remove_dir_all(&scratch);
     let output =
         output.with_context(|| Failure::new("cannot start cargo").hint("install Rust from rustup.rs"))?;

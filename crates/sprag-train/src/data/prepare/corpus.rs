@@ -241,9 +241,8 @@ impl Corpus {
     /// Finds and cleans the text of a source.
     pub(crate) fn gather(options: &PrepareOptions, on_progress: OnProgress<'_>) -> Result<Corpus, DataError> {
         match &options.source {
-            Source::Cargo { metadata_json, candidate_metadata_json } => {
-                let linked = packages::names(candidate_metadata_json)?;
-                let mut gathered = packages::gather(metadata_json, linked, on_progress)?;
+            Source::Cargo { metadata_json, linked } => {
+                let mut gathered = packages::gather(metadata_json, linked.clone(), on_progress)?;
                 gathered.cap_parts(packages::CAP_BYTES);
                 gathered.cap_all(options.max_bytes.unwrap_or(u64::MAX));
                 gathered.into_corpus("cargo", true)

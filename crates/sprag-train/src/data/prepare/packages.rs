@@ -43,12 +43,6 @@ impl Package {
     }
 }
 
-/// Names of the packages of registries that `cargo metadata` printed.
-pub(crate) fn names(metadata_json: &str) -> Result<BTreeSet<String>, DataError> {
-    let packages = parse(metadata_json)?.packages.into_iter();
-    Ok(packages.filter(|package| package.source.is_some()).map(|package| package.name).collect())
-}
-
 fn parse(metadata_json: &str) -> Result<Metadata, DataError> {
     serde_json::from_str(metadata_json).map_err(|error| DataError::CargoMetadata(error.to_string()))
 }

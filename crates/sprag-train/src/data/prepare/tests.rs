@@ -1,6 +1,6 @@
 //! Whole preparations of small sources, looked at through the reader's door.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::*;
 use crate::data::Prepared;
@@ -66,7 +66,7 @@ fn packages(dir: &Path, packages: &[(&str, &str)]) -> Source {
     }
     Source::Cargo {
         metadata_json: serde_json::json!({ "packages": described }).to_string(),
-        candidate_metadata_json: serde_json::json!({ "packages": [] }).to_string(),
+        linked: BTreeSet::new(),
     }
 }
 
@@ -298,12 +298,16 @@ fn a_full_disk_is_named_and_the_old_data_stays() {
 /// The same source, some of its packages being linked by candidates.
 fn linking(source: Source, names: &[String]) -> Source {
     let Source::Cargo { metadata_json, .. } = source else { unreachable!("only packages are linked") };
-    let linked = names.iter().map(|name| {
-        serde_json::json!({"name": name, "version": "1.0.0", "source": "registry+x", "manifest_path": "/absent"})
-    });
-    let linked: Vec<_> = linked.collect();
-    let candidate_metadata_json = serde_json::json!({ "packages": linked }).to_string();
-    Source::Cargo { metadata_json, candidate_metadata_json }
+    Source::Cargo { metadata_json, linked: names.iter().cloned().collect() }
+}
+
+#[test]
+fn what_cargo_tree_prints_is_read_with_its_remarks() {
+    let printed =
+        "gpt v0.1.0 (/task)\nburn-core v0.22.1\nserde_derive v1.0.0 (proc-macro)\nburn-core v0.22.1 (*)\n\n";
+    let expected = [("burn-core", "0.22.1"), ("gpt", "0.1.0"), ("serde_derive", "1.0.0")];
+    let expected = expected.map(|(name, version)| (name.to_owned(), version.to_owned()));
+    assert_eq!(cargo_tree_packages(printed), expected.into());
 }
 
 #[test]
