@@ -31,6 +31,10 @@ tidy:
 deny:
     cargo run -q -p xtask -- deny
 
+# The first command of README, as short as it can be, as CI runs it.
+quickstart-check:
+    cargo run -q -p xtask -- quickstart
+
 # The loop's overhead besides training.
 bench-loop:
     cargo bench -p sprag --bench overhead

@@ -48,7 +48,8 @@ fn verdict(line: &str) -> Result<String> {
     Ok(trial["invalid"][0].as_str().map_or_else(|| mark.to_owned(), |reason| format!("{mark} {reason}")))
 }
 
-fn call(dir: &Path, program: &OsString, arguments: &[&str]) -> Result<Vec<u8>> {
+/// What a program prints, provided that it succeeds.
+pub fn call(dir: &Path, program: &OsString, arguments: &[&str]) -> Result<Vec<u8>> {
     let environment: Vec<_> = std::env::vars_os().collect();
     let output = process::output(program, arguments.iter().copied(), dir, &environment)
         .with_context(|| format!("start {}", program.display()))?;

@@ -2,6 +2,7 @@
 
 mod deny;
 mod example;
+mod quickstart;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -13,8 +14,9 @@ fn main() -> ExitCode {
         "tidy" => tidy::run(&root()),
         "deny" => deny::run(&root()),
         "example" => example::run(&root()),
+        "quickstart" => quickstart::run(&root()),
         _ => {
-            eprintln!("usage: cargo run -p xtask -- tidy|deny|example");
+            eprintln!("usage: cargo run -p xtask -- tidy|deny|example|quickstart");
             return ExitCode::from(2);
         }
     };

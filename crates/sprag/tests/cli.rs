@@ -276,6 +276,17 @@ fn init_writes_a_valid_committed_task() {
     assert_eq!(place.git(&["status", "--porcelain"]), "");
     let toml = fs::read_to_string(place.path("task/task.toml")).unwrap();
     assert!(toml.contains("tokens = 5000000"), "{toml}");
+    // The list of what a build may read becomes one argument, which the system bounds at 128 KiB.
+    assert!(toml.len() < 64 << 10, "task.toml has {} bytes", toml.len());
+    // Cargo finds in the task's own folder all that it opens before it builds.
+    let mut variables = place.environment();
+    variables.retain(|(name, _)| name != "CARGO_HOME");
+    variables.push(("CARGO_HOME".into(), place.path("task/.cargo-home").into()));
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let arguments =
+        ["metadata", "--offline", "--locked", "--format-version=1", "--filter-platform=host-tuple"];
+    let output = process::output(cargo, arguments, &place.path("task"), &variables).unwrap();
+    assert!(output.success(), "{}", output.error_text());
     let again = place.sprag_in(&place.path("home"), &["init", "gpt", "../task"]);
     assert_eq!(again.status, 1, "a task was written over");
 }

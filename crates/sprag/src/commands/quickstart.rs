@@ -19,7 +19,7 @@ use crate::error::Failure;
 use crate::exit_code::ExitCode;
 use crate::numbers;
 use crate::report::html;
-use crate::template::{self, Gpt};
+use crate::template::{self, Device, Gpt};
 
 /// Time for the loop after preparation, unless said otherwise.
 const DEFAULT_SECONDS: f64 = 600.0;
@@ -174,7 +174,8 @@ fn begin(args: &Args, dir: &Path, task_dir: &Path, context: &Context) -> anyhow:
     if partial.exists() {
         std::fs::remove_dir_all(&partial)?;
     }
-    template::write(&Gpt { dir: partial.clone(), data: "../data".to_owned(), budget }, context)?;
+    let gpt = Gpt { dir: partial.clone(), data: "../data".to_owned(), budget, device: Device::Cpu };
+    template::write(&gpt, context)?;
     std::fs::rename(&partial, task_dir)?;
     Ok(())
 }
