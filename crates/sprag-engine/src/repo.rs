@@ -178,6 +178,16 @@ impl Repo {
         self.try_git(&self.dir, &[], &[&"rev-parse", &"--verify", &"--quiet", &"--end-of-options", &commit])
     }
 
+    /// True when `descendant` holds the history of `ancestor`; false for an ancestor that git forgot.
+    pub fn is_ancestor(&self, ancestor: &str, descendant: &str) -> Result<bool, RepoError> {
+        if self.read_ref(ancestor)?.is_none() {
+            return Ok(false);
+        }
+        let asked: [&dyn AsRef<std::ffi::OsStr>; 4] =
+            [&"merge-base", &"--is-ancestor", &ancestor, &descendant];
+        Ok(self.try_git(&self.dir, &[], &asked)?.is_some())
+    }
+
     /// Points a ref at a commit. With `expected` it fails unless the ref is there now.
     pub fn set_ref(&self, name: &str, commit: &str, expected: Option<&str>) -> Result<(), RepoError> {
         match expected {

@@ -30,6 +30,8 @@ pub struct State {
     pub pending: Option<Pending>,
     /// Trial and branch of a merge that was begun and not finished.
     pub merging: Option<(TrialId, String)>,
+    /// Finished merges, oldest first: the trial whose code went, and its commit on the user's branch.
+    pub merges: Vec<(TrialId, CommitId)>,
     /// Number of the next measurement.
     pub next_measure: MeasureId,
     /// Set when the run ended by itself.
@@ -239,7 +241,10 @@ impl State {
                 }
             }
             Record::MergeStarted { trial, branch } => self.merging = Some((*trial, branch.clone())),
-            Record::Merged { .. } => self.merging = None,
+            Record::Merged { trial, commit, .. } => {
+                self.merging = None;
+                self.merges.push((*trial, commit.clone()));
+            }
             Record::RunFinished { reason } => self.finished = Some(reason.clone()),
         }
     }

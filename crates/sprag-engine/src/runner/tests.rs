@@ -311,6 +311,22 @@ fn a_merge_cut_off_before_its_record_is_recorded_by_the_next() {
 }
 
 #[test]
+fn a_second_win_on_a_merged_line_merges_too() {
+    let fixture = Fixture::new();
+    fixture.run(&["0.5"]);
+    merge(fixture.setup(1), None, &mut ()).unwrap();
+    fixture.run(&["0.5", "0.3"]);
+    let second = merge(fixture.setup(2), None, &mut ()).unwrap();
+    assert_eq!(second.trial, 2);
+    assert_eq!(fixture.git(&["show", "main:model.txt"]), "0.3\n");
+    assert_eq!(fixture.git(&["rev-list", "--count", "main"]).trim(), "3");
+    // A branch that never took the first merge gets both wins at once.
+    fixture.git(&["branch", "other", "main~2"]);
+    merge(fixture.setup(2), Some("other"), &mut ()).unwrap();
+    assert_eq!(fixture.git(&["show", "other:model.txt"]), "0.3\n");
+}
+
+#[test]
 fn a_changed_task_is_not_resumed() {
     let fixture = Fixture::new();
     fixture.run(&["0.5"]);
