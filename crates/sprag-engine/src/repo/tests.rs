@@ -327,6 +327,27 @@ fn folders_that_are_no_task_repository_are_named() {
     assert!(no_commit.contains("commit the task's files"), "{no_commit}");
 }
 
+/// Git counts its syncs in its trace from 2.36 on, which also is the first that can be told to make them.
+#[test]
+fn objects_and_refs_are_synced_to_the_disk() {
+    let fixture = Fixture::new();
+    let (repo, task) = (&fixture.repo, fixture.task());
+    let trace = fixture.root.path().join("trace");
+    let syncs = |args: &[git::Arg]| {
+        let _ = fs::remove_file(&trace);
+        let env: [(&str, git::Arg); 1] = [("GIT_TRACE2_PERF", &trace)];
+        repo.git(&task, &env, args).unwrap();
+        fs::read_to_string(&trace).unwrap().contains("hardware-flush")
+    };
+    let version = repo.git(&task, &[], &[&"version"]).unwrap();
+    let mut numbers = version.split(|sign: char| !sign.is_ascii_digit()).filter_map(|part| part.parse().ok());
+    let can_sync = (numbers.next(), numbers.next()) >= (Some(2), Some(36));
+    fs::write(task.join("new"), "new\n").unwrap();
+    assert_eq!(syncs(&[&"hash-object", &"-w", &"new"]), can_sync, "a loose object");
+    assert_eq!(syncs(&[&"update-ref", &"refs/sprag/run-1/1", &repo.head().unwrap()]), can_sync, "a ref");
+    assert!(!syncs(&[&"rev-parse", &"HEAD"]), "the trace tells reading from writing");
+}
+
 #[test]
 fn exclude_is_written_once() {
     let fixture = Fixture::new();
