@@ -8,6 +8,7 @@ mod changes;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod git;
+mod leftovers;
 mod merge;
 mod worktree;
 

@@ -258,6 +258,26 @@ fn prune_leaves_the_users_own_worktrees_alone() {
 }
 
 #[test]
+fn only_our_own_leftovers_are_removed() {
+    let fixture = Fixture::new();
+    let git = fixture.task().join(".git");
+    let ours =
+        ["refs/heads/sprag/run-1.lock", "refs/sprag/run-1/3.lock", "sprag-index-a-7", "sprag-merge-7/old"];
+    let theirs = ["index.lock", "refs/heads/main.lock", "packed-refs.lock"];
+    for path in ours.iter().chain(&theirs).map(|name| git.join(name)) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "").unwrap();
+    }
+    let head = fixture.repo.head().unwrap();
+    assert!(fixture.repo.set_ref("refs/sprag/run-1/3", &head, None).is_err(), "a lock stops git");
+    assert_eq!(fixture.repo.leftovers().len(), ours.len());
+    fixture.repo.remove_leftovers().unwrap();
+    assert_eq!(fixture.repo.leftovers(), [] as [PathBuf; 0]);
+    assert!(theirs.iter().all(|name| git.join(name).exists()));
+    fixture.repo.set_ref("refs/sprag/run-1/3", &head, None).unwrap();
+}
+
+#[test]
 fn champion_arrives_as_one_commit_in_a_clean_checkout() {
     let fixture = Fixture::new();
     let (repo, base) = (&fixture.repo, fixture.repo.head().unwrap());

@@ -64,6 +64,7 @@ impl<'a> Steps<'a> {
         let lock = Lock::take(&layout, &format!("since {}", clock::now_rfc3339()))?;
         let repo = open_repo(&setup)?;
         repo.exclude(".sprag/")?;
+        repo.remove_leftovers()?;
         let run = name_of_run(&setup, &repo)?;
         let (ledger, contents) = Ledger::open(&layout.ledger(&run))?;
         let state = State::fold(contents.lines.iter().map(|line| (line.at.as_str(), &line.record)));

@@ -327,6 +327,26 @@ fn a_second_win_on_a_merged_line_merges_too() {
 }
 
 #[test]
+fn locks_that_a_kill_left_in_git_stop_no_resume_and_the_doctor_removes_them() {
+    let fixture = Fixture::new();
+    fixture.run(&["0.5"]);
+    let lock = fixture.dir().join(".git/refs/heads/sprag/run-1.lock");
+    let index = fixture.dir().join(".git/sprag-index-run-1-2-99.lock");
+    std::fs::write(&lock, "").unwrap();
+    std::fs::write(&index, "").unwrap();
+    let left = |fix| {
+        let findings = doctor(fixture.dir(), fix);
+        findings.iter().filter(|finding| finding.what.contains(".lock is left over") && !finding.fixed).count()
+    };
+    assert_eq!(left(false), 2);
+    assert_eq!(left(true), 0);
+    assert!(!lock.exists() && !index.exists());
+    std::fs::write(&lock, "").unwrap();
+    let (state, _) = fixture.run(&["0.5", "0.3"]);
+    assert_eq!(words(&state), ["BASELINE", "WIN", "WIN"]);
+}
+
+#[test]
 fn a_changed_task_is_not_resumed() {
     let fixture = Fixture::new();
     fixture.run(&["0.5"]);
