@@ -347,6 +347,23 @@ fn locks_that_a_kill_left_in_git_stop_no_resume_and_the_doctor_removes_them() {
 }
 
 #[test]
+fn the_latest_run_is_the_one_that_began_last_whatever_its_name() {
+    let fixture = Fixture::new();
+    let layout = Layout::of(fixture.dir());
+    for (run, began) in [("zeta", "10:00:00"), ("run-2", "11:00:00"), ("alpha", "12:00:00"), ("run-1", "09:00:00")]
+    {
+        let (mut ledger, _) = ledger::Ledger::open(&layout.ledger(run)).unwrap();
+        let started = crate::record::RunStarted { run: run.into(), ..Default::default() };
+        ledger.append(&format!("2026-01-01T{began}Z"), &Record::RunStarted(Box::new(started))).unwrap();
+    }
+    assert_eq!(runs(fixture.dir()), ["run-1", "zeta", "run-2", "alpha"]);
+    assert_eq!(load(fixture.dir(), None).unwrap().0.run.unwrap().run, "alpha");
+    // A kill before the first line: that run is the one that was asked for last.
+    ledger::Ledger::open(&layout.ledger("beta")).unwrap();
+    assert_eq!(runs(fixture.dir()).last().unwrap(), "beta");
+}
+
+#[test]
 fn a_changed_task_is_not_resumed() {
     let fixture = Fixture::new();
     fixture.run(&["0.5"]);
