@@ -106,12 +106,45 @@ pub enum RepoError {
         /// The paths in conflict.
         paths: Vec<String>,
     },
+    /// The run's branch is not where the run left it.
+    #[error(
+        "move `{branch}` on from {}: it is at {} now; keep what was committed there with \
+         `git branch my-work {branch}`, put the branch back with `git branch --force {branch} {expected}`, \
+         and start the same command again",
+        short(expected),
+        short(found)
+    )]
+    Moved {
+        /// The branch.
+        branch: String,
+        /// Where the run left it.
+        expected: CommitId,
+        /// Where it is.
+        found: CommitId,
+    },
+    /// The run's branch is checked out: files there would not follow when it moves.
+    #[error(
+        "move `{branch}` on: it is checked out in {}; check out another branch there, \
+         or the commit alone with `git checkout --detach`, and start the same command again",
+        dir.display()
+    )]
+    CheckedOut {
+        /// The branch.
+        branch: String,
+        /// Where.
+        dir: PathBuf,
+    },
     /// The branch holds the champion's changes already.
     #[error("merge into `{branch}`: it holds these changes already")]
     NothingToMerge {
         /// The branch.
         branch: String,
     },
+}
+
+/// A commit as people read it.
+fn short(commit: &str) -> &str {
+    commit.get(..12).unwrap_or(commit)
 }
 
 impl RepoError {
@@ -196,6 +229,26 @@ impl Repo {
             None => self.git(&self.dir, &[], &[&"update-ref", &name, &commit])?,
         };
         Ok(())
+    }
+
+    /// Moves a branch of ours from where we left it. One that is at its goal already stays; one that is gone
+    /// is made anew. Refused while it is checked out or holds something else.
+    pub fn move_branch(&self, branch: &str, from: &str, to: &str) -> Result<(), RepoError> {
+        let name = format!("refs/heads/{branch}");
+        let at = self.read_ref(&name)?;
+        if at.as_deref() == Some(to) {
+            return Ok(());
+        }
+        if let Some(dir) = self.checkout_of(&name)? {
+            return Err(RepoError::CheckedOut { branch: branch.to_owned(), dir });
+        }
+        match at {
+            Some(found) if found != from => {
+                let (branch, expected) = (branch.to_owned(), from.to_owned());
+                Err(RepoError::Moved { branch, expected, found })
+            }
+            at => self.set_ref(&name, to, at.as_deref()),
+        }
     }
 
     /// Deletes a ref; one that is not there is no error.

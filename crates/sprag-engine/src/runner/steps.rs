@@ -128,8 +128,9 @@ impl<'a> Steps<'a> {
             };
             self.append(Record::RunStarted(Box::new(record)))?;
         }
-        if let (None, Some(tip)) = (self.repo.read_ref(&self.branch())?, self.state.tip.clone()) {
-            self.repo.set_ref(&self.branch(), &tip, None)?;
+        // Found out now, not after a trial was paid for; a move that was cut off is finished as the next step.
+        if self.state.pending.is_none() {
+            self.repo.move_branch(&self.branch(), &self.tip(), &self.tip())?;
         }
         self.repo.prune()?;
         Ok(())
@@ -440,7 +441,8 @@ impl<'a> Steps<'a> {
     fn finish_move(&mut self, pending: &Pending) -> Result<(), EngineError> {
         let Pending { trial, to, undo } = pending.clone();
         let before = self.state.incumbent;
-        self.repo.set_ref(&self.branch(), &to, None)?;
+        // A person may have committed to the branch or be looking at it: neither is lost or taken by surprise.
+        self.repo.move_branch(&self.branch(), &self.tip(), &to)?;
         if undo {
             self.append(Record::Undone { trial, to })?;
         } else {
@@ -537,7 +539,7 @@ impl<'a> Steps<'a> {
     }
 
     fn branch(&self) -> String {
-        format!("refs/heads/sprag/{}", self.run)
+        format!("sprag/{}", self.run)
     }
 
     fn trial_ref(&self, trial: TrialId) -> String {
