@@ -32,6 +32,8 @@ pub struct State {
     pub merging: Option<(TrialId, String)>,
     /// Finished merges, oldest first: the trial whose code went, and its commit on the user's branch.
     pub merges: Vec<(TrialId, CommitId)>,
+    /// When no program carried the run on.
+    pub pauses: Vec<Pause>,
     /// Number of the next measurement.
     pub next_measure: MeasureId,
     /// Set when the run ended by itself.
@@ -55,6 +57,15 @@ pub struct Pending {
     pub to: CommitId,
     /// True when it takes a decision back.
     pub undo: bool,
+}
+
+/// A time between the last line of one program and the first line of the next, both RFC 3339.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Pause {
+    /// When the last line before it was written.
+    pub from: String,
+    /// When the first line after it was written.
+    pub to: String,
 }
 
 /// One trial.
@@ -157,6 +168,11 @@ impl State {
 
     /// Takes one record in; `at` is the time of its line.
     pub fn apply(&mut self, at: &str, record: &Record) {
+        if opens(record)
+            && let Some(from) = self.updated_at.take()
+        {
+            self.pauses.push(Pause { from, to: at.to_owned() });
+        }
         self.updated_at = Some(at.to_owned());
         match record {
             Record::RunStarted(run) => {
@@ -300,4 +316,15 @@ impl State {
             _ => None,
         }
     }
+}
+
+/// True for what a program writes first when it takes up a run that another one left.
+fn opens(record: &Record) -> bool {
+    matches!(
+        record,
+        Record::RunResumed { .. }
+            | Record::LedgerRepaired { .. }
+            | Record::UndoStarted { .. }
+            | Record::MergeStarted { .. }
+    )
 }
