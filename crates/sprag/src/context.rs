@@ -74,7 +74,7 @@ impl Context {
     /// A setup that executes nothing; `run` and `check` add how children are confined.
     pub fn setup(&self, task: Task, run: Option<String>) -> anyhow::Result<Setup> {
         let machine = Machine::probe();
-        let default_memory_bytes = machine.memory_bytes.map(|bytes| bytes / 4 * 3);
+        let default_memory_bytes = machine.usable_memory_bytes().map(|bytes| bytes / 4 * 3);
         Ok(Setup {
             task,
             run,

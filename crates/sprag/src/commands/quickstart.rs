@@ -137,7 +137,8 @@ fn plan(args: &Args, dir: &Path, known: bool, capabilities: &Capabilities) -> an
     };
     let cpu = machine.cpu.as_deref().unwrap_or("unknown processor");
     let cores = machine.usable_cores.map_or("?".to_owned(), |cores| cores.to_string());
-    let memory = machine.memory_bytes.map_or("unknown".to_owned(), |bytes| numbers::bytes(bytes as f64));
+    let memory = machine.usable_memory_bytes();
+    let memory = memory.map_or("unknown".to_owned(), |bytes| numbers::bytes(bytes as f64));
     let sandbox = match (capabilities.complete(), capabilities.weaker.len()) {
         (true, 0) => format!("complete ({} parts): no network, files by list", capabilities.enforced.len()),
         (true, n) => format!("complete, without {n} second wall(s); `sprag doctor` names them"),
