@@ -306,6 +306,11 @@ pub fn killed_by_sandbox(end: End) -> bool {
     cfg!(target_os = "linux") && end == End::Signalled(libc::SIGSYS)
 }
 
+/// What every confined command may read, links resolved: nothing secret may lie below these.
+pub fn always_readable() -> Vec<PathBuf> {
+    system_reads().iter().filter_map(|path| path.canonicalize().ok()).collect()
+}
+
 /// Folders and files of the system that every program may read.
 fn system_reads() -> Vec<PathBuf> {
     let paths: &[&str] = if cfg!(target_os = "macos") {

@@ -103,6 +103,7 @@ impl Context {
         let mut facts: Vec<String> = capabilities.enforced.iter().map(ToString::to_string).collect();
         facts.extend(capabilities.weaker.iter().map(|weaker| format!("without a second wall: {weaker}")));
         if capabilities.complete() {
+            refuse_exposed(&setup.task)?;
             setup.confinement = Confinement::Sandboxed(launcher);
             setup.sandbox_facts = (facts, Vec::new());
         } else {
@@ -131,4 +132,17 @@ impl Context {
         let failure = Failure::new(format!("the sandbox is not complete here: {}", missing.join("; ")));
         Err(failure.hint(hint).code(ExitCode::Unconfined).into())
     }
+}
+
+/// A sandbox whose walls do not stand around the task and its data would be a promise not kept.
+fn refuse_exposed(task: &Task) -> anyhow::Result<()> {
+    let Some((place, by)) = task.exposed(&sandbox::always_readable()) else { return Ok(()) };
+    let failure = Failure::new(format!(
+        "candidates could read {}: it lies below {}, which the sandbox lets them read",
+        place.display(),
+        by.display()
+    ));
+    Err(failure
+        .hint("move it elsewhere, for example below your home folder, or shorten `sandbox.read`")
+        .into())
 }

@@ -267,6 +267,20 @@ fn a_task_with_a_mistake_is_named_with_its_line() {
 }
 
 #[test]
+fn a_task_that_candidates_could_read_is_refused() {
+    let place = Place::with_task();
+    fs::write(place.path("task/task.toml"), format!("{TASK}[sandbox]\nread = [\"..\"]\n")).unwrap();
+    let answer = place.sprag(&["run", "--trials", "1"]);
+    if answer.status == 5 {
+        eprintln!("NOT TESTED: the sandbox is not complete here: {}", answer.err);
+        return;
+    }
+    assert_eq!(answer.status, 1, "{}", answer.err);
+    assert!(answer.err.contains("candidates could read") && answer.err.contains("hint:"), "{}", answer.err);
+    assert!(!place.path("task/.sprag").exists(), "nothing was begun");
+}
+
+#[test]
 fn init_writes_a_valid_committed_task() {
     let place = Place::empty();
     // Cargo's registry is the real one: the task's dependencies lie there.

@@ -74,6 +74,24 @@ fn good_task_becomes_absolute_and_typed() {
 }
 
 #[test]
+fn what_candidates_must_not_see_may_not_lie_below_what_they_read() {
+    let readable = [PathBuf::from("/usr/share"), PathBuf::from("/elsewhere")];
+    let exposed = |dir: &str, from: &str, to: &str| {
+        Task::parse(&GOOD.replacen(from, to, 1), Path::new(dir)).unwrap().exposed(&readable)
+    };
+    let pair = |place: &str, by: &str| Some((PathBuf::from(place), PathBuf::from(by)));
+    let read = "\"{data}/train.bin\", \"vendor\"";
+    assert_eq!(exposed("/nowhere/tasks/gpt", "", ""), None);
+    assert_eq!(exposed("/usr/share/gpt", "", ""), pair("/usr/share/gpt", "/usr/share"));
+    assert_eq!(exposed("/usr/shared/gpt", "", ""), None);
+    assert_eq!(exposed("/nowhere/gpt", "../data", "/elsewhere/data"), pair("/elsewhere/data", "/elsewhere"));
+    assert_eq!(exposed("/nowhere/gpt", "steps = \"100\"", "steps = \"/elsewhere/not-told\""), None);
+    assert_eq!(exposed("/nowhere/gpt", read, "\"..\""), pair("/nowhere/gpt", "/nowhere"));
+    assert_eq!(exposed("/nowhere/a/gpt", "../data", "../../b/data"), None);
+    assert_eq!(exposed("/nowhere/gpt", read, "\"{data}\""), None, "listed by its own name");
+}
+
+#[test]
 fn every_complaint_names_line_column_and_key() {
     check("name = \"gpt\"", "nmae = \"gpt\"", "task.toml:2:1: `nmae`: unknown key; did you mean `name`?");
     check(
