@@ -2,6 +2,7 @@
 //!
 //! Whatever holds a `Task` need not check it again. Running it belongs to `runner`, judging to `gate`.
 
+mod devices;
 mod document;
 mod fixed;
 mod parse;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use regex::Regex;
 
+pub use devices::Devices;
 pub use document::TaskError;
 pub(crate) use document::nearest;
 pub(crate) use fixed::hex;
@@ -129,6 +131,8 @@ pub struct SandboxSpec {
     pub run_read: Vec<PathBuf>,
     /// Readable for the build alone.
     pub build_read: Vec<PathBuf>,
+    /// Device files that the run may read and write.
+    pub devices: Devices,
     /// Environment variables passed through; everything else is scrubbed.
     pub env: Vec<String>,
 }

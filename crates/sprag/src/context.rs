@@ -102,6 +102,7 @@ impl Context {
         let capabilities = self.capabilities(allow_unsandboxed)?;
         let mut facts: Vec<String> = capabilities.enforced.iter().map(ToString::to_string).collect();
         facts.extend(capabilities.weaker.iter().map(|weaker| format!("without a second wall: {weaker}")));
+        facts.extend(device_facts(&setup.task));
         if capabilities.complete() {
             refuse_exposed(&setup.task)?;
             setup.confinement = Confinement::Sandboxed(launcher);
@@ -145,4 +146,13 @@ fn refuse_exposed(task: &Task) -> anyhow::Result<()> {
     Err(failure
         .hint("move it elsewhere, for example below your home folder, or shorten `sandbox.read`")
         .into())
+}
+
+/// Which device files candidates may open: a hole in the sandbox that the task asked for.
+fn device_facts(task: &Task) -> Option<String> {
+    let devices = &task.sandbox.devices;
+    let patterns: Vec<String> = devices.patterns().collect();
+    let present: Vec<String> = devices.present().iter().map(|path| path.display().to_string()).collect();
+    let here = if present.is_empty() { "none is here".to_owned() } else { present.join(", ") };
+    (!patterns.is_empty()).then(|| format!("devices {}: {here}", patterns.join(" ")))
 }

@@ -150,6 +150,7 @@ impl Lane for Local {
         let policy = Policy {
             read: [&spec.read[..], &spec.run_read[..], &[arm.out.clone(), arm.worktree.clone()]].concat(),
             write: vec![self.scratch.clone()],
+            devices: spec.devices.present(),
             ..self.policy()
         };
         let command = self.confine(command, &policy);
@@ -178,6 +179,7 @@ impl Local {
         Policy {
             read: Vec::new(),
             write: Vec::new(),
+            devices: Vec::new(),
             network: Network::None,
             on_network: OnViolation::Kill,
             processes: candidate_processes(cores()),
