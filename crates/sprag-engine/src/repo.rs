@@ -309,13 +309,25 @@ impl Repo {
     /// Has git ignore a pattern in this repository, without a change to any tracked file.
     pub fn exclude(&self, pattern: &str) -> Result<(), RepoError> {
         let path = self.common.join("info").join("exclude");
-        let text = std::fs::read_to_string(&path).unwrap_or_default();
-        if text.lines().any(|line| line == pattern) {
+        // A link may lead to a file that the user shares between repositories: that one is written.
+        let path = path.canonicalize().unwrap_or(path);
+        let mut text = match std::fs::read(&path) {
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            read => read.map_err(RepoError::io("read", &path))?,
+        };
+        if text.split(|byte| *byte == b'\n').any(|line| line == pattern.as_bytes()) {
             return Ok(());
         }
+        if text.last().is_some_and(|last| *last != b'\n') {
+            text.push(b'\n');
+        }
+        text.extend_from_slice(pattern.as_bytes());
+        text.push(b'\n');
+        // The file is the user's: it is replaced as a whole or stays as it is.
+        let partial = path.with_extension("sprag-partial");
         std::fs::create_dir_all(self.common.join("info")).map_err(RepoError::io("create", &path))?;
-        let separator = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
-        std::fs::write(&path, format!("{text}{separator}{pattern}\n")).map_err(RepoError::io("write", &path))
+        std::fs::write(&partial, text).map_err(RepoError::io("write", &partial))?;
+        std::fs::rename(&partial, &path).map_err(RepoError::io("write", &path))
     }
 }
 

@@ -375,3 +375,18 @@ fn exclude_is_written_once() {
     let text = fs::read_to_string(fixture.task().join(".git/info/exclude")).unwrap();
     assert_eq!(text.matches(".sprag/").count(), 1);
 }
+
+#[test]
+fn what_the_user_excludes_stays_whatever_its_bytes() {
+    let fixture = Fixture::new();
+    let info = fixture.task().join(".git/info");
+    fs::write(info.join("exclude"), b"caf\xe9\nlast").unwrap();
+    fixture.repo.exclude(".sprag/").unwrap();
+    assert_eq!(fs::read(info.join("exclude")).unwrap(), b"caf\xe9\nlast\n.sprag/\n");
+    assert_eq!(fs::read_dir(&info).unwrap().count(), 1, "nothing is left beside it");
+    // A name that cannot be written: the old file stays whole.
+    fs::write(info.join("exclude"), "mine\n").unwrap();
+    fs::create_dir(info.join("exclude.sprag-partial")).unwrap();
+    assert!(fixture.repo.exclude(".sprag/").is_err());
+    assert_eq!(fs::read_to_string(info.join("exclude")).unwrap(), "mine\n");
+}
