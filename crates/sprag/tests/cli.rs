@@ -225,6 +225,18 @@ fn events_are_json_lines() {
 }
 
 #[test]
+fn a_report_that_cannot_be_made_is_said() {
+    let place = Place::with_task();
+    let task = place.path("task/task.toml");
+    // A proposer is the user's own program: nothing keeps this one from breaking the contract under way.
+    let proposer = format!("command:echo 40 > number.txt; echo broken > {}", task.display());
+    let answer =
+        place.sprag(&["run", "--json", "--proposer", &proposer, "--trials", "1", "--allow-unsandboxed"]);
+    assert_eq!(answer.status, 0, "what was recorded stands: {}", answer.err);
+    assert!(answer.err.contains("cannot write the report: task.toml:1"), "{}", answer.err);
+}
+
+#[test]
 fn doctor_finds_what_a_kill_left_and_mends_it() {
     let place = Place::with_task();
     place.run();
