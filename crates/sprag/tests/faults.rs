@@ -60,8 +60,8 @@ command = ["/bin/sh", "-c", """cp {fixture} {out}/candidate && cp behaviour.txt 
 [run]
 command = ["/bin/sh", "-c", "exec {out}/candidate $(cat {out}/behaviour.txt)"]
 timeout_seconds = TIMEOUT
-silence_seconds = 4
-memory_mib = 768
+silence_seconds = 8
+memory_mib = 256
 [evaluate]
 command = ["{sprag}", "train", "eval", "--data", "{data}", "--seed", "{seed}", "--budget", "{budget}",
     "--phase", "{phase}", "--val-tokens", "8192", "--max-seq-len", "64"]
