@@ -43,6 +43,10 @@ bench-loop:
 bench-loader:
     cargo bench -p sprag-train --bench loader
 
+# Pictures of a report at two widths, to be looked at.
+screenshot REPORT="sprag-quickstart/report.html":
+    cargo run -q -p xtask -- screenshot {{REPORT}}
+
 # The first command of README.
 quickstart *ARGS:
     cargo run --release -- quickstart {{ARGS}}

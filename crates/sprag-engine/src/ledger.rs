@@ -4,7 +4,7 @@
 //! What lines mean belongs to `state`; the format is documented in `docs/format.md`.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -139,6 +139,14 @@ pub fn read(path: &Path) -> Result<Contents, LedgerError> {
         rest = &rest[end + 1..];
     }
     Ok(contents)
+}
+
+/// When a ledger's first line was written, RFC 3339; `None` before there is one. The line is not checked.
+pub fn began_at(path: &Path) -> Option<String> {
+    let mut first = String::new();
+    BufReader::new(File::open(path).ok()?).read_line(&mut first).ok()?;
+    let line: serde_json::Value = serde_json::from_str(&first).ok()?;
+    Some(line.get("at")?.as_str()?.to_owned())
 }
 
 impl Ledger {

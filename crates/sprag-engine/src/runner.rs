@@ -235,12 +235,16 @@ pub fn run_with(
     Ok(steps.into_state())
 }
 
-/// Names of a task's runs, oldest first.
+/// Names of a task's runs, in the order in which they began; one without a first line is about to.
 pub fn runs(task_dir: &Path) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(Layout::of(task_dir).runs()) else { return Vec::new() };
+    let layout = Layout::of(task_dir);
+    let Ok(entries) = std::fs::read_dir(layout.runs()) else { return Vec::new() };
     let folders = entries.flatten().filter(|entry| entry.path().join("ledger.jsonl").is_file());
     let mut runs: Vec<String> = folders.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    runs.sort_by_key(|run| (number_of(run), run.clone()));
+    runs.sort_by_cached_key(|run| {
+        let began = ledger::began_at(&layout.ledger(run));
+        (began.is_none(), began, number_of(run), run.clone())
+    });
     runs
 }
 
@@ -316,7 +320,7 @@ fn about_equal(then: &str, now: &str) -> bool {
     }
 }
 
-/// `run-7` has number 7; other names sort first.
+/// `run-7` has number 7; other names have 0.
 fn number_of(run: &str) -> u32 {
     run.strip_prefix("run-").and_then(|number| number.parse().ok()).unwrap_or(0)
 }

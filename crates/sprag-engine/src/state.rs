@@ -30,6 +30,10 @@ pub struct State {
     pub pending: Option<Pending>,
     /// Trial and branch of a merge that was begun and not finished.
     pub merging: Option<(TrialId, String)>,
+    /// Finished merges, oldest first: the trial whose code went, and its commit on the user's branch.
+    pub merges: Vec<(TrialId, CommitId)>,
+    /// When no program carried the run on.
+    pub pauses: Vec<Pause>,
     /// Number of the next measurement.
     pub next_measure: MeasureId,
     /// Set when the run ended by itself.
@@ -72,6 +76,15 @@ pub struct Pending {
     pub to: CommitId,
     /// True when it takes a decision back.
     pub undo: bool,
+}
+
+/// A time between the last line of one program and the first line of the next, both RFC 3339.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Pause {
+    /// When the last line before it was written.
+    pub from: String,
+    /// When the first line after it was written.
+    pub to: String,
 }
 
 /// One trial.
@@ -189,6 +202,11 @@ impl State {
 
     /// Takes one record in; `at` is the time of its line.
     pub fn apply(&mut self, at: &str, record: &Record) {
+        if opens(record)
+            && let Some(from) = self.updated_at.take()
+        {
+            self.pauses.push(Pause { from, to: at.to_owned() });
+        }
         self.updated_at = Some(at.to_owned());
         match record {
             Record::RunStarted(run) => {
@@ -270,7 +288,10 @@ impl State {
                 }
             }
             Record::MergeStarted { trial, branch } => self.merging = Some((*trial, branch.clone())),
-            Record::Merged { .. } => self.merging = None,
+            Record::Merged { trial, commit, .. } => {
+                self.merging = None;
+                self.merges.push((*trial, commit.clone()));
+            }
             Record::RunFinished { reason } => self.finished = Some(reason.clone()),
         }
     }
@@ -343,6 +364,17 @@ impl State {
             _ => None,
         }
     }
+}
+
+/// True for what a program writes first when it takes up a run that another one left.
+fn opens(record: &Record) -> bool {
+    matches!(
+        record,
+        Record::RunResumed { .. }
+            | Record::LedgerRepaired { .. }
+            | Record::UndoStarted { .. }
+            | Record::MergeStarted { .. }
+    )
 }
 
 #[cfg(test)]

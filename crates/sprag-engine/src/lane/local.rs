@@ -27,14 +27,25 @@ const OUTPUT_BYTES: u64 = 64 << 20;
 const FILE_BYTES: u64 = 1 << 30;
 /// Largest file that a build may write.
 const BUILD_FILE_BYTES: u64 = 8 << 30;
-/// Processes and threads of one candidate.
-const PROCESSES: u32 = 256;
-/// Processes and threads of one build.
-const BUILD_PROCESSES: u32 = 1024;
 /// Time for a candidate to leave after its last answer, and for an evaluator after its candidate is gone.
 const LEAVE: Duration = Duration::from_secs(10);
 /// Time for a candidate to be seen dead after its evaluator gave up on it.
 const DYING: Duration = Duration::from_secs(1);
+
+/// Processes and threads of one candidate on a machine with that many cores: numeric libraries start several
+/// threads a core.
+fn candidate_processes(cores: u32) -> u32 {
+    cores.saturating_mul(8).max(256)
+}
+
+/// Processes and threads of one build: each of a compiler's jobs has threads of its own.
+fn build_processes(cores: u32) -> u32 {
+    cores.saturating_mul(16).max(1024)
+}
+
+fn cores() -> u32 {
+    std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
+}
 
 /// This machine.
 #[derive(Debug)]
@@ -77,7 +88,7 @@ impl Lane for Local {
         let policy = Policy {
             read: [&spec.read[..], &spec.build_read[..]].concat(),
             write: vec![arm.worktree.clone(), arm.out.clone(), self.cache.clone(), self.scratch.clone()],
-            processes: BUILD_PROCESSES,
+            processes: build_processes(cores()),
             file_bytes: BUILD_FILE_BYTES,
             on_network: OnViolation::Refuse,
             ..self.policy()
@@ -85,7 +96,7 @@ impl Lane for Local {
         let limits = Limits {
             wall: Some(build.timeout(longest)),
             memory_bytes: self.default_memory_bytes,
-            processes: Some(BUILD_PROCESSES),
+            processes: Some(build_processes(cores())),
             output_bytes: Some(OUTPUT_BYTES),
             gentle: Duration::from_secs(2),
             ..Limits::default()
@@ -144,6 +155,7 @@ impl Lane for Local {
         let policy = Policy {
             read: [&spec.read[..], &spec.run_read[..], &[arm.out.clone(), arm.worktree.clone()]].concat(),
             write: vec![self.scratch.clone()],
+            devices: spec.devices.present(),
             ..self.policy()
         };
         let command = self.confine(command, &policy);
@@ -172,9 +184,10 @@ impl Local {
         Policy {
             read: Vec::new(),
             write: Vec::new(),
+            devices: Vec::new(),
             network: Network::None,
             on_network: OnViolation::Kill,
-            processes: PROCESSES,
+            processes: candidate_processes(cores()),
             file_bytes: FILE_BYTES,
             open_files: 1024,
         }
@@ -192,7 +205,7 @@ impl Local {
             silence: Some(run.silence(job.budget)),
             heartbeat: Some(Heartbeat::default()),
             memory_bytes: run.memory_bytes.or(self.default_memory_bytes),
-            processes: Some(PROCESSES),
+            processes: Some(candidate_processes(cores())),
             output_bytes: Some(OUTPUT_BYTES),
             gentle: Duration::ZERO,
         }
@@ -563,4 +576,16 @@ fn copy_synced(from: &Path, to: &Path) -> std::io::Result<()> {
     fs::copy(from, &partial)?;
     fs::File::open(&partial)?.sync_all()?;
     fs::rename(partial, to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_cores_may_have_more_threads() {
+        assert_eq!((candidate_processes(2), build_processes(2)), (256, 1024));
+        assert_eq!((candidate_processes(192), build_processes(192)), (1536, 3072));
+        assert_eq!((candidate_processes(u32::MAX), build_processes(u32::MAX)), (u32::MAX, u32::MAX));
+    }
 }

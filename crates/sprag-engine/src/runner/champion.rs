@@ -5,7 +5,7 @@ use super::{EngineError, Setup};
 use crate::event::Observer;
 use crate::lane::{Arm, BuildEnd, Job, Lane, LaneError, MeasureEnd, Sign};
 use crate::record::{CommitId, TrialId};
-use crate::repo::RepoError;
+use crate::repo::{Repo, RepoError};
 use crate::session::unbiased_scores;
 use crate::state::State;
 
@@ -44,7 +44,7 @@ pub fn merge(setup: Setup, branch: Option<&str>, observer: &mut dyn Observer) ->
 
 pub(super) fn bring(steps: &mut Steps<'_>, branch: Option<&str>) -> Result<Merged, EngineError> {
     let state = steps.state().clone();
-    let (Some(run), Some(trial)) = (&state.run, state.incumbent.filter(|trial| *trial > 0)) else {
+    let Some(trial) = state.incumbent.filter(|trial| *trial > 0) else {
         return Err(EngineError::Refused(
             "merge the champion: no trial was kept, so there is nothing to merge".into(),
         ));
@@ -58,16 +58,32 @@ pub(super) fn bring(steps: &mut Steps<'_>, branch: Option<&str>) -> Result<Merge
         })?,
     };
     let tip = state.tip.clone().unwrap_or_default();
+    let base = merge_base(&state, steps.repo(), &branch)?;
     let message = evidence(&state);
     // A merge that was cut off may have reached the branch: then only its record is missing.
     let cut_off = state.merging.as_ref() == Some(&(trial, branch.clone()));
     steps.merge_started(trial, branch.clone())?;
-    let commit = match steps.repo().merge_into(&branch, &run.base, &tip, &message) {
+    let commit = match steps.repo().merge_into(&branch, &base, &tip, &message) {
         Err(RepoError::NothingToMerge { .. }) if cut_off => steps.repo().branch_tip(&branch)?,
         merged => merged?,
     };
     steps.merged(trial, commit.clone(), branch.clone())?;
     Ok(Merged { trial, commit, branch, message })
+}
+
+/// What the branch already holds of the run: the code that its last merge brought there, else the code that
+/// the run began with. Measured from the beginning, a second win on the same line would look like a conflict.
+fn merge_base(state: &State, repo: &Repo, branch: &str) -> Result<CommitId, RepoError> {
+    let tip = repo.branch_tip(branch)?;
+    for (trial, merged) in state.merges.iter().rev() {
+        let code = state.trial(*trial).and_then(|trial| trial.proposed.as_ref());
+        if let Some(code) = code
+            && repo.is_ancestor(merged, &tip)?
+        {
+            return Ok(code.commit.clone());
+        }
+    }
+    Ok(state.run.as_ref().map(|run| run.base.clone()).unwrap_or_default())
 }
 
 pub(super) fn open_existing(setup: Setup, observer: &mut dyn Observer) -> Result<Steps<'_>, EngineError> {

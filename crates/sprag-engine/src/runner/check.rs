@@ -57,6 +57,7 @@ pub fn check(setup: Setup, observer: &mut dyn Observer) -> Result<CheckReport, E
     let _lock = Lock::take(&layout, &format!("with `sprag check` since {}", clock::now_rfc3339()))?;
     let repo = open_repo(&setup)?;
     repo.exclude(".sprag/")?;
+    repo.remove_leftovers()?;
     let state = match load(&task.dir, setup.run.as_deref()) {
         Ok((state, _)) => state,
         Err(EngineError::NoRun { .. }) if setup.run.is_none() => State::default(),

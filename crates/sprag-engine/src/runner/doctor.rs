@@ -91,6 +91,9 @@ pub fn doctor(task_dir: &Path, fix: bool) -> Vec<Finding> {
             findings.push(Finding::note(error.to_string(), "let it finish before `sprag doctor --fix`"))
         }
     }
+    if lock.is_ok() {
+        git_leftovers(&repo, fix, &mut findings);
+    }
     let fix = fix && lock.is_ok();
     examine_runs(&task, &layout, &mut findings);
     stale_folders(&task, &layout, &repo, fix, &mut findings);
@@ -111,6 +114,19 @@ fn examine_runs(task: &Task, layout: &Layout, findings: &mut Vec<Finding>) {
                 findings.push(Finding::problem(error.to_string(), "restore the file, or `sprag run --new`"))
             }
         }
+    }
+}
+
+/// Locks and private files that a kill in the middle of git left, where nobody is at work.
+fn git_leftovers(repo: &Repo, fix: bool, findings: &mut Vec<Finding>) {
+    let leftovers = repo.leftovers();
+    if fix && let Err(error) = repo.remove_leftovers() {
+        findings.push(Finding::problem(error.to_string(), "mend the permissions of `.git`"));
+    }
+    for path in leftovers {
+        let hint = "`sprag doctor --fix` removes it, and so does the next `sprag run`";
+        let note = Finding::note(format!("{} is left over", path.display()), hint);
+        findings.push(Finding { fixed: fix && !path.exists(), ..note });
     }
 }
 

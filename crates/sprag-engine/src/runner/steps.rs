@@ -66,6 +66,7 @@ impl<'a> Steps<'a> {
         let lock = Lock::take(&layout, &format!("since {}", clock::now_rfc3339()))?;
         let repo = open_repo(&setup)?;
         repo.exclude(".sprag/")?;
+        repo.remove_leftovers()?;
         let run = name_of_run(&setup, &repo)?;
         let (ledger, contents) = Ledger::open(&layout.ledger(&run))?;
         let state = State::fold(contents.lines.iter().map(|line| (line.at.as_str(), &line.record)));
@@ -116,8 +117,9 @@ impl<'a> Steps<'a> {
             };
             self.append(Record::RunStarted(Box::new(record)))?;
         }
-        if let (None, Some(tip)) = (self.repo.read_ref(&self.branch())?, self.state.tip.clone()) {
-            self.repo.set_ref(&self.branch(), &tip, None)?;
+        // Found out now, not after a trial was paid for; a move that was cut off is finished as the next step.
+        if self.state.pending.is_none() {
+            self.repo.move_branch(&self.branch(), &self.tip(), &self.tip())?;
         }
         self.mark_hypotheses();
         self.sweep()
@@ -544,7 +546,8 @@ impl<'a> Steps<'a> {
         let Pending { trial, to, undo } = pending.clone();
         // The arm that loses its place is not paired with any more.
         let leaves = if undo { Some(trial) } else { self.state.incumbent.filter(|old| *old != trial) };
-        self.repo.set_ref(&self.branch(), &to, None)?;
+        // A person may have committed to the branch or be looking at it: neither is lost or taken by surprise.
+        self.repo.move_branch(&self.branch(), &self.tip(), &to)?;
         if undo {
             self.append(Record::Undone { trial, to })?;
             self.mark_hypotheses();
@@ -629,7 +632,7 @@ impl<'a> Steps<'a> {
     }
 
     fn branch(&self) -> String {
-        format!("refs/heads/sprag/{}", self.run)
+        format!("sprag/{}", self.run)
     }
 
     fn trial_ref(&self, trial: TrialId) -> String {

@@ -667,6 +667,99 @@ fn a_merge_cut_off_before_its_record_is_recorded_by_the_next() {
 }
 
 #[test]
+fn a_second_win_on_a_merged_line_merges_too() {
+    let fixture = Fixture::new();
+    fixture.run(&["0.5"]);
+    merge(fixture.setup(1), None, &mut ()).unwrap();
+    fixture.run(&["0.5", "0.3"]);
+    let second = merge(fixture.setup(2), None, &mut ()).unwrap();
+    assert_eq!(second.trial, 2);
+    assert_eq!(fixture.git(&["show", "main:model.txt"]), "0.3\n");
+    assert_eq!(fixture.git(&["rev-list", "--count", "main"]).trim(), "3");
+    // A branch that never took the first merge gets both wins at once.
+    fixture.git(&["branch", "other", "main~2"]);
+    merge(fixture.setup(2), Some("other"), &mut ()).unwrap();
+    assert_eq!(fixture.git(&["show", "other:model.txt"]), "0.3\n");
+}
+
+#[test]
+fn locks_that_a_kill_left_in_git_stop_no_resume_and_the_doctor_removes_them() {
+    let fixture = Fixture::new();
+    fixture.run(&["0.5"]);
+    let lock = fixture.dir().join(".git/refs/heads/sprag/run-1.lock");
+    let index = fixture.dir().join(".git/sprag-index-run-1-2-99.lock");
+    std::fs::write(&lock, "").unwrap();
+    std::fs::write(&index, "").unwrap();
+    let left = |fix| {
+        let findings = doctor(fixture.dir(), fix);
+        findings
+            .iter()
+            .filter(|finding| finding.what.contains(".lock is left over") && !finding.fixed)
+            .count()
+    };
+    assert_eq!(left(false), 2);
+    assert_eq!(left(true), 0);
+    assert!(!lock.exists() && !index.exists());
+    std::fs::write(&lock, "").unwrap();
+    let (state, _) = fixture.run(&["0.5", "0.3"]);
+    assert_eq!(words(&state), ["BASELINE", "WIN", "WIN"]);
+}
+
+#[test]
+fn the_latest_run_is_the_one_that_began_last_whatever_its_name() {
+    let fixture = Fixture::new();
+    let layout = Layout::of(fixture.dir());
+    for (run, began) in
+        [("zeta", "10:00:00"), ("run-2", "11:00:00"), ("alpha", "12:00:00"), ("run-1", "09:00:00")]
+    {
+        let (mut ledger, _) = ledger::Ledger::open(&layout.ledger(run)).unwrap();
+        let started = crate::record::RunStarted { run: run.into(), ..Default::default() };
+        ledger.append(&format!("2026-01-01T{began}Z"), &Record::RunStarted(Box::new(started))).unwrap();
+    }
+    assert_eq!(runs(fixture.dir()), ["run-1", "zeta", "run-2", "alpha"]);
+    assert_eq!(load(fixture.dir(), None).unwrap().0.run.unwrap().run, "alpha");
+    // A kill before the first line: that run is the one that was asked for last.
+    ledger::Ledger::open(&layout.ledger("beta")).unwrap();
+    assert_eq!(runs(fixture.dir()).last().unwrap(), "beta");
+}
+
+#[test]
+fn the_runs_branch_is_not_moved_under_a_persons_feet() {
+    let fixture = Fixture::new();
+    fixture.run(&["0.5"]);
+    let resume = || {
+        let lane = Box::new(FakeLane(Counts::default()));
+        run_with(fixture.setup(2), lane, proposers(&["0.5", "0.3"]), &mut ())
+    };
+    // Looked at: its files would stay behind when it moves.
+    fixture.git(&["checkout", "-q", "sprag/run-1"]);
+    let error = resume().unwrap_err();
+    assert!(matches!(error, EngineError::Repo(RepoError::CheckedOut { .. })), "{error}");
+    assert_eq!(fixture.git(&["status", "--porcelain"]), "");
+    // Worked on: the commit would be lost.
+    std::fs::write(fixture.dir().join("fixed.txt"), "mine\n").unwrap();
+    let author = ["-c", "user.name=a", "-c", "user.email=a@example.org"];
+    fixture.git(&[&author[..], &["commit", "-q", "-a", "-m", "Mine"]].concat());
+    fixture.git(&["checkout", "-q", "main"]);
+    let error = resume().unwrap_err();
+    assert!(matches!(error, EngineError::Repo(RepoError::Moved { .. })), "{error}");
+    assert!(undo(fixture.setup(2), &mut ()).is_err());
+    assert_eq!(fixture.git(&["show", "sprag/run-1:fixed.txt"]), "mine\n");
+    // What the message says to do.
+    fixture.git(&["branch", "my-work", "sprag/run-1"]);
+    fixture.git(&["branch", "--force", "sprag/run-1", "sprag/run-1~1"]);
+    let (_, undone) = undo(fixture.setup(2), &mut ()).unwrap();
+    assert_eq!(undone.incumbent, Some(1));
+    // A resume finds out before it pays for a trial; a branch that is gone is made anew.
+    fixture.git(&["branch", "--force", "sprag/run-1", "main"]);
+    assert!(matches!(resume().unwrap_err(), EngineError::Repo(RepoError::Moved { .. })));
+    fixture.git(&["branch", "-D", "sprag/run-1"]);
+    resume().unwrap();
+    assert_eq!(fixture.git(&["show", "sprag/run-1:model.txt"]), "0.5\n");
+    assert_eq!(fixture.git(&["show", "my-work:fixed.txt"]), "mine\n");
+}
+
+#[test]
 fn a_changed_task_is_not_resumed() {
     let fixture = Fixture::new();
     fixture.run(&["0.5"]);

@@ -294,9 +294,7 @@ fn counts(state: &State) -> Counts {
 fn time_split(state: &State) -> TimeSplit {
     let mut time = TimeSplit::default();
     for trial in &state.trials {
-        let end = trial.decided_at.as_deref().or(state.updated_at.as_deref());
-        let span = end.and_then(|end| seconds_between(&trial.started_at, end));
-        time.total_seconds += span.unwrap_or(0.0).max(0.0);
+        time.total_seconds += working_seconds(state, trial).unwrap_or(0.0);
         time.build_seconds += trial.builds.iter().map(|build| build.seconds).sum::<f64>();
         for run in &trial.runs {
             if run.measure.purpose == Purpose::Smoke {
@@ -331,13 +329,51 @@ fn scoring(state: &State, budget: Budget) -> Option<Scoring> {
     Some(Scoring { seconds, share })
 }
 
-fn seconds_between(start: &str, end: &str) -> Option<f64> {
-    Some((clock::parse_rfc3339(end)? - clock::parse_rfc3339(start)?) as f64)
+/// From a trial's start to its decision, or to the last line, without the pauses in between.
+fn working_seconds(state: &State, trial: &Trial) -> Option<f64> {
+    let end = trial.decided_at.as_deref().or(state.updated_at.as_deref())?;
+    let (begin, end) = (clock::parse_rfc3339(&trial.started_at)?, clock::parse_rfc3339(end)?);
+    let pauses = state.pauses.iter().filter_map(|pause| {
+        let (from, to) = (clock::parse_rfc3339(&pause.from)?, clock::parse_rfc3339(&pause.to)?);
+        Some((to.min(end) - from.max(begin)).max(0))
+    });
+    let paused: i64 = pauses.sum();
+    Some((end - begin - paused).max(0) as f64)
 }
 
 #[cfg(test)]
 mod tests {
+    use sprag_engine::record::Record;
+
     use super::super::super::fixture;
+    use super::*;
+
+    fn resumed() -> Record {
+        Record::RunResumed {
+            sprag_version: String::new(),
+            sandbox: None,
+            sandbox_missing: Vec::new(),
+            machine: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_run_that_stood_still_for_a_week_did_not_work_for_a_week() {
+        let mut state = State::default();
+        let started = Record::TrialStarted { trial: 0, proposer: String::new(), parent: String::new() };
+        let built = |seconds| Record::Built { trial: 0, attempt: 0, seconds, error: None, timed_out: false };
+        state.apply("2026-01-01T00:00:00Z", &started);
+        state.apply("2026-01-01T00:00:30Z", &built(20.0));
+        // Cut off with a torn line, taken up a week later, then once more.
+        state.apply("2026-01-08T00:00:30Z", &Record::LedgerRepaired { dropped_bytes: 3 });
+        state.apply("2026-01-08T00:00:31Z", &resumed());
+        state.apply("2026-01-08T00:00:40Z", &built(5.0));
+        state.apply("2026-01-09T00:00:00Z", &resumed());
+        state.apply("2026-01-09T00:00:20Z", &built(20.0));
+        let time = time_split(&state);
+        // 30 s, then 9 s after the repair, then 20 s; what lies between repair and resume counts as a pause.
+        assert_eq!((time.total_seconds, time.build_seconds, time.engine_seconds), (59.0, 45.0, 14.0));
+    }
 
     #[test]
     fn a_run_without_a_score_shows_how_far_it_came() {
