@@ -31,6 +31,10 @@ tidy:
 deny:
     cargo run -q -p xtask -- deny
 
+# The first command of README, as short as it can be, as CI runs it.
+quickstart-check:
+    cargo run -q -p xtask -- quickstart
+
 # The loop's overhead besides training.
 bench-loop:
     cargo bench -p sprag --bench overhead
@@ -38,6 +42,10 @@ bench-loop:
 # Speed of the token loader.
 bench-loader:
     cargo bench -p sprag-train --bench loader
+
+# Pictures of a report at two widths, to be looked at.
+screenshot REPORT="sprag-quickstart/report.html":
+    cargo run -q -p xtask -- screenshot {{REPORT}}
 
 # The first command of README.
 quickstart *ARGS:

@@ -2,6 +2,8 @@
 
 mod deny;
 mod example;
+mod quickstart;
+mod screenshot;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -13,8 +15,10 @@ fn main() -> ExitCode {
         "tidy" => tidy::run(&root()),
         "deny" => deny::run(&root()),
         "example" => example::run(&root()),
+        "quickstart" => quickstart::run(&root()),
+        "screenshot" => screenshot::run(&report()),
         _ => {
-            eprintln!("usage: cargo run -p xtask -- tidy|deny|example");
+            eprintln!("usage: cargo run -p xtask -- tidy|deny|example|quickstart|screenshot [REPORT.html]");
             return ExitCode::from(2);
         }
     };
@@ -33,4 +37,9 @@ fn main() -> ExitCode {
 /// The repository's root.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_owned)
+}
+
+/// The report to look at: the one that is named, else a quickstart's.
+fn report() -> PathBuf {
+    std::env::args_os().nth(2).map_or_else(|| root().join("sprag-quickstart/report.html"), PathBuf::from)
 }

@@ -25,7 +25,7 @@ pub fn run(root: &Path) -> Result<String> {
     let files = rust_files(root)?;
     let mut findings = Vec::new();
     let map = fs::read_to_string(root.join("ARCHITECTURE.md")).context("read ARCHITECTURE.md")?;
-    check_map(root, &map, &files, &mut findings);
+    check_map(&map, &files, |path| root.join(path).exists(), &mut findings);
     for file in &files {
         let text = fs::read_to_string(root.join(file)).with_context(|| format!("read {}", file.display()))?;
         check_file(file, &text, &mut findings);
@@ -37,8 +37,8 @@ pub fn run(root: &Path) -> Result<String> {
     bail!("{} findings\n  {}", findings.len(), findings.join("\n  "))
 }
 
-/// Every top-level module stands in the map, and everything the map names in backticks with a slash exists.
-fn check_map(root: &Path, map: &str, files: &[PathBuf], findings: &mut Vec<String>) {
+/// Every top-level module stands in the map, and every module and path that the map names exists.
+fn check_map(map: &str, files: &[PathBuf], exists: impl Fn(&str) -> bool, findings: &mut Vec<String>) {
     let words: BTreeSet<&str> = map.split('`').skip(1).step_by(2).collect();
     for file in files {
         let parts: Vec<&str> = file.iter().filter_map(|part| part.to_str()).collect();
@@ -49,11 +49,34 @@ fn check_map(root: &Path, map: &str, files: &[PathBuf], findings: &mut Vec<Strin
             }
         }
     }
-    for word in words.iter().filter(|word| word.contains('/') && !word.contains(['<', ' ', '*', '{', '.'])) {
-        if !root.join(word).exists() {
+    // A slash makes a path; blanks and signs make it a command or a pattern.
+    for word in words.iter().filter(|word| word.contains('/') && !word.contains(['<', ' ', '*', '{'])) {
+        if !exists(word) {
             findings.push(format!("ARCHITECTURE.md names `{word}`, which does not exist"));
         }
     }
+    for path in listed_modules(map) {
+        if !files.contains(&path) {
+            findings.push(format!("ARCHITECTURE.md lists a module that is gone: {}", path.display()));
+        }
+    }
+}
+
+/// The files of the modules in the map's tables: rows that begin with a word in backticks, below the heading of a
+/// crate.
+fn listed_modules(map: &str) -> Vec<PathBuf> {
+    let mut folder = None;
+    let mut modules = Vec::new();
+    for line in map.lines() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            folder = heading.split('`').nth(1).filter(|word| word.starts_with("crates/"));
+        }
+        let module = line.strip_prefix("| `").and_then(|row| row.split('`').next());
+        if let (Some(folder), Some(module)) = (folder, module) {
+            modules.push(Path::new(folder).join("src").join(module).with_extension("rs"));
+        }
+    }
+    modules
 }
 
 fn check_file(file: &Path, text: &str, findings: &mut Vec<String>) {
@@ -137,4 +160,37 @@ fn rust_files(root: &Path) -> Result<Vec<PathBuf>> {
     }
     found.sort();
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAP: &str = "`docs/format.md` and `sprag/<run>`, `tests/*.rs`\n\n## `crates/one`: the first\n\n\
+        | module | purpose |\n|---|---|\n| `kept` | stays |\n| `gone` | went |\n\n## Around\n\n| `word` | no module |\n";
+
+    fn check(files: &[&str], there: &[&str]) -> Vec<String> {
+        let files: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
+        let mut findings = Vec::new();
+        check_map(MAP, &files, |path| there.contains(&path), &mut findings);
+        findings
+    }
+
+    #[test]
+    fn a_file_that_the_map_names_must_exist() {
+        let files = ["crates/one/src/kept.rs", "crates/one/src/gone.rs"];
+        assert!(check(&files, &["docs/format.md", "crates/one"]).is_empty());
+        let found = check(&files, &["crates/one"]);
+        assert!(found.len() == 1 && found[0].contains("docs/format.md"), "{found:?}");
+    }
+
+    #[test]
+    fn map_and_tree_have_the_same_modules() {
+        let there = ["docs/format.md", "crates/one"];
+        let found = check(&["crates/one/src/kept.rs"], &there);
+        assert!(found.len() == 1 && found[0].contains("crates/one/src/gone.rs"), "{found:?}");
+        let files = ["crates/one/src/kept.rs", "crates/one/src/gone.rs", "crates/one/src/new.rs"];
+        let found = check(&files, &there);
+        assert!(found.len() == 1 && found[0].contains("`new`"), "{found:?}");
+    }
 }

@@ -35,6 +35,12 @@ pub enum Message {
         /// What exactly.
         #[serde(default)]
         detail: String,
+        /// Other numbers, as far as it came.
+        #[serde(default)]
+        facts: BTreeMap<String, f64>,
+        /// Training curve, as far as it came.
+        #[serde(default)]
+        curve: Vec<[f64; 2]>,
     },
 }
 
@@ -55,23 +61,33 @@ impl Message {
             Message::Passed => Some(Outcome::Passed),
             Message::Score { value, .. } if !is_score(value) => {
                 let detail = format!("the evaluator gave {value}, which is no score");
-                Some(Outcome::Invalid(Invalid { reason: Reason::NonFinite, detail }))
+                Some(Outcome::Invalid(Invalid::new(Reason::NonFinite, detail)))
             }
-            Message::Score { value, mut facts, mut curve } => {
-                facts.retain(|_, fact| fact.is_finite());
-                curve.retain(|[x, y]| x.is_finite() && y.is_finite());
+            Message::Score { value, facts, curve } => {
+                let (facts, curve) = finite(facts, curve);
                 Some(Outcome::Scored(Score { value, facts, curve, self_reported: false }))
             }
-            Message::Invalid { reason, detail } => {
+            Message::Invalid { reason, detail, facts, curve } => {
                 let known = serde_json::from_value(serde_json::Value::String(reason.clone()));
                 let (reason, detail) = match known {
                     Ok(known) => (known, detail),
                     Err(_) => (Reason::Evaluator, format!("{reason}: {detail}")),
                 };
-                Some(Outcome::Invalid(Invalid { reason, detail }))
+                let (facts, curve) = finite(facts, curve);
+                Some(Outcome::Invalid(Invalid { reason, detail, facts, curve }))
             }
         }
     }
+}
+
+/// Without what is no number.
+fn finite(
+    mut facts: BTreeMap<String, f64>,
+    mut curve: Vec<[f64; 2]>,
+) -> (BTreeMap<String, f64>, Vec<[f64; 2]>) {
+    facts.retain(|_, fact| fact.is_finite());
+    curve.retain(|[x, y]| x.is_finite() && y.is_finite());
+    (facts, curve)
 }
 
 /// True for a number that can be compared: finite, and not so large that its square is not.
@@ -100,6 +116,13 @@ mod tests {
         assert!(matches!(known, Some(Outcome::Invalid(invalid)) if invalid.reason == Reason::Causality));
         let other = outcome(r#"{"type":"invalid","reason":"bad_mood"}"#);
         assert!(matches!(other, Some(Outcome::Invalid(invalid)) if invalid.reason == Reason::Evaluator));
+    }
+
+    #[test]
+    fn what_was_seen_before_a_fault_is_kept() {
+        let line = r#"{"type":"invalid","reason":"overtime","detail":"late","facts":{"train_seconds":23.5},"curve":[[0.5,3.0]]}"#;
+        let Some(Outcome::Invalid(invalid)) = outcome(line) else { panic!("not invalid") };
+        assert_eq!((invalid.facts["train_seconds"], invalid.curve), (23.5, vec![[0.5, 3.0]]));
     }
 
     #[test]

@@ -53,8 +53,20 @@ pub enum BuildEnd {
     Done,
     /// The compiler's complaint.
     Failed(String),
+    /// It took too long: how long it had.
+    TimedOut(String),
     /// A person stopped it.
     Interrupted,
+}
+
+/// How an execution ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MeasureEnd {
+    /// With an outcome.
+    Done(Outcome),
+    /// The evaluator broke down and answered nothing, which says nothing about the candidate: how it ended, and
+    /// its last words.
+    NoAnswer(String),
 }
 
 /// The lane itself is out of order; it says nothing about the candidate.
@@ -94,5 +106,6 @@ pub trait Lane {
     ///
     /// # Errors
     /// The lane is out of order.
-    fn measure(&mut self, arm: &Arm, job: &Job, watch: &mut dyn FnMut(Sign)) -> Result<Outcome, LaneError>;
+    fn measure(&mut self, arm: &Arm, job: &Job, watch: &mut dyn FnMut(Sign))
+    -> Result<MeasureEnd, LaneError>;
 }

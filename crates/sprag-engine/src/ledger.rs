@@ -4,7 +4,7 @@
 //! What lines mean belongs to `state`; the format is documented in `docs/format.md`.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -69,9 +69,19 @@ pub struct Ledger {
     length_bytes: u64,
     next_seq: u64,
     chain: String,
-    /// Appends that may still succeed; tests use it to die after every line.
+    /// Appends that may still succeed; tests use it to die at every line.
     #[cfg(test)]
-    pub(crate) fuse: Option<u64>,
+    pub(crate) fuse: Option<(u64, Dies)>,
+}
+
+/// On which side of a line a test dies.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dies {
+    /// After an effect, before its line.
+    BeforeTheLine,
+    /// After an intent, before its effect.
+    AfterTheLine,
 }
 
 /// What [`read`] found.
@@ -131,6 +141,14 @@ pub fn read(path: &Path) -> Result<Contents, LedgerError> {
     Ok(contents)
 }
 
+/// When a ledger's first line was written, RFC 3339; `None` before there is one. The line is not checked.
+pub fn began_at(path: &Path) -> Option<String> {
+    let mut first = String::new();
+    BufReader::new(File::open(path).ok()?).read_line(&mut first).ok()?;
+    let line: serde_json::Value = serde_json::from_str(&first).ok()?;
+    Some(line.get("at")?.as_str()?.to_owned())
+}
+
 impl Ledger {
     /// Opens or creates a ledger. A torn last line is cut off; the caller records that.
     ///
@@ -175,9 +193,8 @@ impl Ledger {
     /// The line cannot be written: disk full, read-only folder.
     pub fn append(&mut self, at: &str, record: &Record) -> Result<Line, LedgerError> {
         #[cfg(test)]
-        if let Some(fuse) = &mut self.fuse {
-            let blown = || io_error(&self.path, io::Error::other("the fuse of this test blew"));
-            *fuse = fuse.checked_sub(1).ok_or_else(blown)?;
+        if let Some((0, Dies::BeforeTheLine)) = self.fuse {
+            return Err(self.blown());
         }
         let line = Line { v: FORMAT, seq: self.next_seq, at: at.to_owned(), record: record.clone() };
         let body = serde_json::to_string(&line).map_err(|error| io_error(&self.path, error.into()))?;
@@ -193,7 +210,23 @@ impl Ledger {
         self.length_bytes += text.len() as u64;
         self.next_seq += 1;
         self.chain = chain;
+        #[cfg(test)]
+        match &mut self.fuse {
+            Some((0, _)) => return Err(self.blown()),
+            Some((left, _)) => *left -= 1,
+            None => {}
+        }
         Ok(line)
+    }
+
+    #[cfg(test)]
+    fn blown(&self) -> LedgerError {
+        io_error(&self.path, io::Error::other("the fuse of this test blew"))
+    }
+
+    /// Number that the next line will have.
+    pub fn next_seq(&self) -> u64 {
+        self.next_seq
     }
 
     /// The file.

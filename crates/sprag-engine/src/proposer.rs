@@ -38,9 +38,9 @@ pub struct Brief<'a> {
     pub trial: TrialId,
     /// Seed of the run.
     pub seed: u64,
-    /// Checkout of the incumbent, or of the proposal to repair; to be edited.
+    /// Checkout of the incumbent, or of the proposal to repair; to be edited. New at every asking.
     pub worktree: &'a Path,
-    /// Where files for programs that propose may be written.
+    /// Where files for programs that propose may be written; new at every asking.
     pub brief_dir: &'a Path,
     /// The ticked copy of the task's `hypotheses.md`.
     pub hypotheses: &'a Path,
@@ -84,6 +84,11 @@ pub trait Proposer {
     fn propose(&mut self, brief: &Brief<'_>) -> Result<Proposal, Declined>;
     /// True when it can mend what it proposed after a failed build.
     fn can_repair(&self) -> bool;
+    /// True when it has a fixed number of proposals: then many rejected in a row do not mean that it goes in
+    /// circles.
+    fn is_counted(&self) -> bool {
+        false
+    }
 }
 
 /// A proposer as a person names it: `search`, `patches:DIR` or `command:CMD`.

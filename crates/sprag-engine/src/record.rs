@@ -28,6 +28,9 @@ pub enum Record {
     RunResumed {
         /// Version of the program that resumed it.
         sprag_version: String,
+        /// What the sandbox enforces now; `None` in lines of versions that did not say.
+        #[serde(default)]
+        sandbox: Option<Vec<String>>,
         /// What the sandbox lacks now.
         #[serde(default)]
         sandbox_missing: Vec<String>,
@@ -75,6 +78,9 @@ pub enum Record {
         seconds: f64,
         /// `None` when it succeeded.
         error: Option<String>,
+        /// It was stopped because it took too long.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        timed_out: bool,
     },
     /// One execution of a trial's code is about to start.
     MeasureStarted(Measure),
@@ -324,12 +330,50 @@ pub struct Score {
 }
 
 /// Why there is no score.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Invalid {
     /// The class.
     pub reason: Reason,
     /// What exactly, at most a few lines.
     pub detail: String,
+    /// What was seen all the same, as in [`Score`]; empty in a verdict.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub facts: BTreeMap<String, f64>,
+    /// The training curve as far as it went, as in [`Score`]; empty in a verdict.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub curve: Vec<[f64; 2]>,
+}
+
+impl Invalid {
+    /// Without facts and curve.
+    pub fn new(reason: Reason, detail: impl Into<String>) -> Invalid {
+        Invalid { reason, detail: detail.into(), facts: BTreeMap::new(), curve: Vec::new() }
+    }
+
+    /// For a verdict: facts and curve stay with the measurement they come from.
+    pub fn verdict(&self) -> Verdict {
+        Verdict::Invalid(Invalid::new(self.reason, self.detail.clone()))
+    }
+}
+
+impl Outcome {
+    /// What was measured besides a score, with a score or without.
+    pub fn facts(&self) -> Option<&BTreeMap<String, f64>> {
+        match self {
+            Outcome::Scored(score) => Some(&score.facts),
+            Outcome::Invalid(invalid) => Some(&invalid.facts),
+            Outcome::Passed | Outcome::Interrupted => None,
+        }
+    }
+
+    /// The training curve, with a score or without.
+    pub fn curve(&self) -> &[[f64; 2]] {
+        match self {
+            Outcome::Scored(score) => &score.curve,
+            Outcome::Invalid(invalid) => &invalid.curve,
+            Outcome::Passed | Outcome::Interrupted => &[],
+        }
+    }
 }
 
 /// Classes of invalidity. `Display` is the word shown to people.
@@ -481,5 +525,31 @@ impl Verdict {
             Verdict::Inconclusive(_) => "INCONCLUSIVE",
             Verdict::Invalid(_) => "INVALID",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invalid_outcome_reads_and_writes_as_before_when_nothing_was_seen() {
+        let old = r#"{"invalid":{"reason":"crash","detail":"exit 1"}}"#;
+        let outcome: Outcome = serde_json::from_str(old).unwrap();
+        assert_eq!(outcome, Outcome::Invalid(Invalid::new(Reason::Crash, "exit 1")));
+        assert_eq!(serde_json::to_string(&outcome).unwrap(), old);
+    }
+
+    #[test]
+    fn a_verdict_leaves_facts_and_curve_to_the_measurement() {
+        let facts = BTreeMap::from([("train_seconds".to_owned(), 3.5)]);
+        let invalid = Invalid { facts, curve: vec![[0.5, 8.0]], ..Invalid::new(Reason::Overtime, "late") };
+        let outcome = Outcome::Invalid(invalid.clone());
+        assert_eq!(
+            serde_json::from_str::<Outcome>(&serde_json::to_string(&outcome).unwrap()).unwrap(),
+            outcome
+        );
+        assert_eq!((outcome.facts(), outcome.curve()), (Some(&invalid.facts), &invalid.curve[..]));
+        assert_eq!(invalid.verdict(), Verdict::Invalid(Invalid::new(Reason::Overtime, "late")));
     }
 }

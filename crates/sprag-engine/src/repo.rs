@@ -8,6 +8,7 @@ mod changes;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod git;
+mod leftovers;
 mod merge;
 mod worktree;
 
@@ -105,12 +106,45 @@ pub enum RepoError {
         /// The paths in conflict.
         paths: Vec<String>,
     },
+    /// The run's branch is not where the run left it.
+    #[error(
+        "move `{branch}` on from {}: it is at {} now; keep what was committed there with \
+         `git branch my-work {branch}`, put the branch back with `git branch --force {branch} {expected}`, \
+         and start the same command again",
+        short(expected),
+        short(found)
+    )]
+    Moved {
+        /// The branch.
+        branch: String,
+        /// Where the run left it.
+        expected: CommitId,
+        /// Where it is.
+        found: CommitId,
+    },
+    /// The run's branch is checked out: files there would not follow when it moves.
+    #[error(
+        "move `{branch}` on: it is checked out in {}; check out another branch there, \
+         or the commit alone with `git checkout --detach`, and start the same command again",
+        dir.display()
+    )]
+    CheckedOut {
+        /// The branch.
+        branch: String,
+        /// Where.
+        dir: PathBuf,
+    },
     /// The branch holds the champion's changes already.
     #[error("merge into `{branch}`: it holds these changes already")]
     NothingToMerge {
         /// The branch.
         branch: String,
     },
+}
+
+/// A commit as people read it.
+fn short(commit: &str) -> &str {
+    commit.get(..12).unwrap_or(commit)
 }
 
 impl RepoError {
@@ -178,6 +212,16 @@ impl Repo {
         self.try_git(&self.dir, &[], &[&"rev-parse", &"--verify", &"--quiet", &"--end-of-options", &commit])
     }
 
+    /// True when `descendant` holds the history of `ancestor`; false for an ancestor that git forgot.
+    pub fn is_ancestor(&self, ancestor: &str, descendant: &str) -> Result<bool, RepoError> {
+        if self.read_ref(ancestor)?.is_none() {
+            return Ok(false);
+        }
+        let asked: [&dyn AsRef<std::ffi::OsStr>; 4] =
+            [&"merge-base", &"--is-ancestor", &ancestor, &descendant];
+        Ok(self.try_git(&self.dir, &[], &asked)?.is_some())
+    }
+
     /// Points a ref at a commit. With `expected` it fails unless the ref is there now.
     pub fn set_ref(&self, name: &str, commit: &str, expected: Option<&str>) -> Result<(), RepoError> {
         match expected {
@@ -185,6 +229,26 @@ impl Repo {
             None => self.git(&self.dir, &[], &[&"update-ref", &name, &commit])?,
         };
         Ok(())
+    }
+
+    /// Moves a branch of ours from where we left it. One that is at its goal already stays; one that is gone
+    /// is made anew. Refused while it is checked out or holds something else.
+    pub fn move_branch(&self, branch: &str, from: &str, to: &str) -> Result<(), RepoError> {
+        let name = format!("refs/heads/{branch}");
+        let at = self.read_ref(&name)?;
+        if at.as_deref() == Some(to) {
+            return Ok(());
+        }
+        if let Some(dir) = self.checkout_of(&name)? {
+            return Err(RepoError::CheckedOut { branch: branch.to_owned(), dir });
+        }
+        match at {
+            Some(found) if found != from => {
+                let (branch, expected) = (branch.to_owned(), from.to_owned());
+                Err(RepoError::Moved { branch, expected, found })
+            }
+            at => self.set_ref(&name, to, at.as_deref()),
+        }
     }
 
     /// Deletes a ref; one that is not there is no error.
@@ -245,13 +309,25 @@ impl Repo {
     /// Has git ignore a pattern in this repository, without a change to any tracked file.
     pub fn exclude(&self, pattern: &str) -> Result<(), RepoError> {
         let path = self.common.join("info").join("exclude");
-        let text = std::fs::read_to_string(&path).unwrap_or_default();
-        if text.lines().any(|line| line == pattern) {
+        // A link may lead to a file that the user shares between repositories: that one is written.
+        let path = path.canonicalize().unwrap_or(path);
+        let mut text = match std::fs::read(&path) {
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            read => read.map_err(RepoError::io("read", &path))?,
+        };
+        if text.split(|byte| *byte == b'\n').any(|line| line == pattern.as_bytes()) {
             return Ok(());
         }
+        if text.last().is_some_and(|last| *last != b'\n') {
+            text.push(b'\n');
+        }
+        text.extend_from_slice(pattern.as_bytes());
+        text.push(b'\n');
+        // The file is the user's: it is replaced as a whole or stays as it is.
+        let partial = path.with_extension("sprag-partial");
         std::fs::create_dir_all(self.common.join("info")).map_err(RepoError::io("create", &path))?;
-        let separator = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
-        std::fs::write(&path, format!("{text}{separator}{pattern}\n")).map_err(RepoError::io("write", &path))
+        std::fs::write(&partial, text).map_err(RepoError::io("write", &partial))?;
+        std::fs::rename(&partial, &path).map_err(RepoError::io("write", &path))
     }
 }
 

@@ -7,6 +7,7 @@ mod champion;
 mod check;
 mod doctor;
 mod layout;
+mod litter;
 mod lock;
 mod steps;
 
@@ -14,7 +15,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use sprag_measure::machine;
 use sprag_measure::process::Cancel;
+use sprag_measure::units::Bytes;
 
 pub use champion::{Merged, evidence, merge, undo};
 pub use check::{CheckReport, check};
@@ -25,10 +28,17 @@ use crate::event::Observer;
 use crate::lane::{Lane, LaneError, Local};
 use crate::ledger::{self, LedgerError, Line};
 use crate::proposer::ProposerSpec;
+use crate::record::{RunStarted, TrialId};
 use crate::repo::{Repo, RepoError};
 use crate::sandbox::Confinement;
 use crate::state::State;
 use crate::task::{Task, TaskError};
+
+/// Free space below which nothing is built or executed.
+const FREE_DISK: Bytes = Bytes::from_mib(256);
+
+/// Part of the memory by which one machine may seem to differ from itself.
+const SAME_MEMORY: f64 = 0.03;
 
 /// Everything a run needs from the outside.
 #[derive(Clone, Debug)]
@@ -93,6 +103,16 @@ pub enum EngineError {
         /// Why it failed.
         source: std::io::Error,
     },
+    /// The disk is so full that builds and candidates would fail for it.
+    #[error(
+        "go on: the disk of {path} has {free} free, and below {FREE_DISK} candidates would be blamed for it"
+    )]
+    DiskFull {
+        /// The folder of the state.
+        path: PathBuf,
+        /// What may still be written.
+        free: Bytes,
+    },
     /// Another program works on this task.
     #[error("work on {task}: another sprag has been at it {holder}")]
     Locked {
@@ -111,12 +131,32 @@ pub enum EngineError {
         /// The runs there are.
         known: String,
     },
+    /// The evaluator broke down, in a run twice in a row. The trial stays open.
+    #[error("score trial {trial}: {detail}")]
+    Evaluator {
+        /// The trial.
+        trial: TrialId,
+        /// How the evaluator ended, and its last words.
+        detail: String,
+    },
     /// The task changed since the run began.
-    #[error("resume run `{run}`: {what} changed since it began, so its scores would not compare")]
+    #[error("{verb} run `{run}`: {what} changed since it began, so its scores would not compare")]
     Changed {
+        /// What was asked for: `resume`, or `compare with`.
+        verb: &'static str,
         /// The run.
         run: String,
         /// What changed.
+        what: String,
+    },
+    /// The run began on another machine.
+    #[error("{verb} run `{run}` on this machine: {what}, so its scores would not compare")]
+    OtherMachine {
+        /// What was asked for: `resume`, or `compare with`.
+        verb: &'static str,
+        /// The run.
+        run: String,
+        /// Which fact differs, then and now.
         what: String,
     },
     /// The request does not fit the run's state.
@@ -131,9 +171,20 @@ impl EngineError {
             EngineError::Locked { .. } => Some(
                 "wait for it, or stop it with Ctrl-C; the lock ends with its holder, however it dies".into(),
             ),
+            EngineError::Evaluator { .. } => Some(
+                "mend what stopped the evaluator (its last words are above), then start the same command again: \
+                 it goes on with this trial"
+                    .into(),
+            ),
             EngineError::NoRun { .. } => Some("`sprag run` begins one".into()),
             EngineError::Changed { .. } => {
                 Some("take the change back, or begin a new run with `sprag run --new`".into())
+            }
+            EngineError::OtherMachine { .. } => {
+                Some("go on where it began, or measure this machine with `sprag run --new`".into())
+            }
+            EngineError::DiskFull { .. } => {
+                Some("free some space, then start the same command again: it resumes".into())
             }
             EngineError::Ledger(LedgerError::Io { .. }) | EngineError::State { .. } => {
                 Some("free space or mend permissions, then start the same command again: it resumes".into())
@@ -184,12 +235,16 @@ pub fn run_with(
     Ok(steps.into_state())
 }
 
-/// Names of a task's runs, oldest first.
+/// Names of a task's runs, in the order in which they began; one without a first line is about to.
 pub fn runs(task_dir: &Path) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(Layout::of(task_dir).runs()) else { return Vec::new() };
+    let layout = Layout::of(task_dir);
+    let Ok(entries) = std::fs::read_dir(layout.runs()) else { return Vec::new() };
     let folders = entries.flatten().filter(|entry| entry.path().join("ledger.jsonl").is_file());
     let mut runs: Vec<String> = folders.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    runs.sort_by_key(|run| (number_of(run), run.clone()));
+    runs.sort_by_cached_key(|run| {
+        let began = ledger::began_at(&layout.ledger(run));
+        (began.is_none(), began, number_of(run), run.clone())
+    });
     runs
 }
 
@@ -217,7 +272,55 @@ fn named_or_latest(task_dir: &Path, run: Option<&str>) -> Result<String, EngineE
     })
 }
 
-/// `run-7` has number 7; other names sort first.
+/// A full disk must not decide on a candidate, so it is looked for around everything that writes.
+fn enough_space(layout: &Layout) -> Result<(), EngineError> {
+    let path = layout.root().to_owned();
+    let looked = machine::free_disk_bytes(&path);
+    let free = Bytes(looked.map_err(EngineError::state("look for free space below", &path))?);
+    if free < FREE_DISK { Err(EngineError::DiskFull { path, free }) } else { Ok(()) }
+}
+
+/// Whether scores made now compare with the run's; `fixed_sha256` is of its base, with the external files as
+/// they are now.
+fn comparable(
+    verb: &'static str,
+    run: &RunStarted,
+    setup: &Setup,
+    fixed_sha256: &str,
+) -> Result<(), EngineError> {
+    let changed = |what: &str| EngineError::Changed { verb, run: run.run.clone(), what: what.into() };
+    if run.task_sha256 != setup.task.sha256 {
+        return Err(changed("task.toml"));
+    }
+    if run.fixed_sha256 != fixed_sha256 {
+        return Err(changed("a file listed under `files.external`"));
+    }
+    match other_machine(&run.machine, &setup.machine) {
+        Some(what) => Err(EngineError::OtherMachine { verb, run: run.run.clone(), what }),
+        None => Ok(()),
+    }
+}
+
+/// The first fact that decides how fast code runs and differs; what is unknown differs from nothing.
+fn other_machine(then: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Option<String> {
+    let differs = |name: &str, same: fn(&str, &str) -> bool| {
+        let (then, now) = (then.get(name)?, now.get(name)?);
+        (!same(then, now)).then(|| format!("its `{name}` was {then} and is {now}"))
+    };
+    differs("cpu", |then, now| then == now)
+        .or_else(|| differs("usable_cores", |then, now| then == now))
+        .or_else(|| differs("memory_bytes", about_equal))
+}
+
+/// Equal but for what kernel and firmware take for themselves, which changes from boot to boot.
+fn about_equal(then: &str, now: &str) -> bool {
+    match (then.parse::<f64>(), now.parse::<f64>()) {
+        (Ok(then), Ok(now)) => (then - now).abs() <= SAME_MEMORY * then.max(now),
+        _ => then == now,
+    }
+}
+
+/// `run-7` has number 7; other names have 0.
 fn number_of(run: &str) -> u32 {
     run.strip_prefix("run-").and_then(|number| number.parse().ok()).unwrap_or(0)
 }

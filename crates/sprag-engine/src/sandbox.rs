@@ -10,6 +10,8 @@
 //! - reading anything below a listed path or the system's own folders (programs, libraries and `share` below `/usr`, `/lib`, parts of `/etc`,
 //!   `/proc/sys`, `/sys/devices/system/cpu`), and telling by `stat` whether a path exists elsewhere;
 //! - a kernel bug: there is no virtual machine;
+//! - what a driver does for a device file that the task lists: a GPU's memory is not watched, and its driver
+//!   is a large part of the kernel;
 //! - using the processor, memory bandwidth and disk of the whole machine, so that neighbours become slower;
 //! - filling the disk by many files below the size limit, or up to 1 GiB of memory through its private
 //!   `/dev/shm`, which the memory watchdog sees only where it is mapped;
@@ -43,6 +45,9 @@ pub struct Policy {
     /// Files and folders that it may read and write; each must exist.
     #[serde(with = "paths")]
     pub write: Vec<PathBuf>,
+    /// Device files that it may read and write, besides `/dev/null` and its like.
+    #[serde(with = "paths")]
+    pub devices: Vec<PathBuf>,
     /// Its network.
     pub network: Network,
     /// What follows when it tries to open an internet socket.
@@ -304,6 +309,11 @@ pub fn setup_error(finished: &Finished) -> Option<String> {
 pub fn killed_by_sandbox(end: End) -> bool {
     // SIGSYS has another number on other systems, where nothing is killed for it.
     cfg!(target_os = "linux") && end == End::Signalled(libc::SIGSYS)
+}
+
+/// What every confined command may read, links resolved: nothing secret may lie below these.
+pub fn always_readable() -> Vec<PathBuf> {
+    system_reads().iter().filter_map(|path| path.canonicalize().ok()).collect()
 }
 
 /// Folders and files of the system that every program may read.

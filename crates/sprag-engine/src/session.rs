@@ -12,8 +12,12 @@ use crate::state::{Pending, Run, State, Trial};
 /// Repairs a proposer may try after a failed build.
 pub const MAX_REPAIRS: u32 = 2;
 
-/// Rejected proposals in a row after which a run ends: the proposer goes in circles.
+/// Rejected proposals in a row, since the last resume, after which a run ends: the proposer goes in circles.
 pub const MAX_REJECTIONS: u32 = 8;
+
+/// Executions of one arm under one seed that have no end, after which it is not executed again: what takes
+/// the machine down would do so at every resume.
+pub const MAX_UNFINISHED: usize = 2;
 
 /// What the session must know besides the ledger.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +28,8 @@ pub struct Rules {
     pub smokes: bool,
     /// The proposer of the open trial can mend a failed build.
     pub repairs: bool,
+    /// Proposers can go on for ever without anything new. One whose proposals are counted cannot.
+    pub circles: bool,
     /// Most trials, the baseline not counted.
     pub max_trials: Option<u32>,
 }
@@ -70,9 +76,9 @@ pub fn next_step(state: &State, rules: Rules) -> Step {
     if let Some(reason) = &state.proposer_stopped {
         return Step::Finish(reason.clone());
     }
-    let rejected =
-        state.trials.iter().rev().take_while(|trial| trial.id > 0 && trial.proposed.is_none()).count();
-    if rejected as u32 >= MAX_REJECTIONS {
+    let since = state.trials.iter().skip(state.trials_at_resume);
+    let rejected = since.rev().take_while(|trial| trial.id > 0 && trial.proposed.is_none()).count();
+    if rules.circles && rejected as u32 >= MAX_REJECTIONS {
         return Step::Finish(format!("the last {rejected} proposals were rejected before they ran"));
     }
     if rules.max_trials.is_some_and(|most| last.id >= most) {
@@ -86,22 +92,23 @@ fn step_of_trial(state: &State, trial: &Trial, rules: Rules) -> Step {
     if rules.builds {
         match trial.builds.get(proposed.attempt as usize) {
             None => return Step::Build(trial.id),
-            Some(build) if build.error.is_some() => {
-                if proposed.attempt < MAX_REPAIRS && rules.repairs && trial.id > 0 {
-                    return Step::Repair(trial.id);
+            Some(build) => {
+                if let Some(invalid) = build.invalid() {
+                    if proposed.attempt < MAX_REPAIRS && rules.repairs && trial.id > 0 {
+                        return Step::Repair(trial.id);
+                    }
+                    return decide_invalid(trial.id, invalid.reason, invalid.detail);
                 }
-                return decide_invalid(trial.id, Reason::Build, build.error.clone().unwrap_or_default());
             }
-            Some(_) => {}
         }
     }
     if let Some(invalid) = trial.invalid() {
-        return Step::Decide(trial.id, Verdict::Invalid(invalid.clone()), invalid.to_string());
+        return Step::Decide(trial.id, invalid.verdict(), invalid.to_string());
     }
     let passed = |run: &Run| run.measure.purpose == Purpose::Smoke && run.outcome == Some(Outcome::Passed);
     if rules.smokes && !trial.runs.iter().any(passed) {
         let seed = seed_of(state, trial.id, Purpose::Smoke, 0);
-        return measure(state, trial.id, trial.id, Purpose::Smoke, seed);
+        return measure(state, trial, trial.id, Purpose::Smoke, seed);
     }
     if trial.id == 0 { step_of_baseline(state, trial) } else { step_of_candidate(state, trial) }
 }
@@ -112,7 +119,7 @@ fn step_of_baseline(state: &State, trial: &Trial) -> Step {
     let repeats = policy.baseline_repeats.max(2);
     if (scores.len() as u32) < repeats {
         let seed = seed_of(state, trial.id, Purpose::Baseline, scores.len() as u32);
-        return measure(state, trial.id, trial.id, Purpose::Baseline, seed);
+        return measure(state, trial, trial.id, Purpose::Baseline, seed);
     }
     match gate::baseline(&scores) {
         Some(verdict) => {
@@ -129,7 +136,7 @@ fn step_of_candidate(state: &State, trial: &Trial) -> Step {
     };
     let Some((_, screening)) = trial.scores(trial.id, Purpose::Screen).next() else {
         let seed = seed_of(state, trial.id, Purpose::Screen, 0);
-        return measure(state, trial.id, trial.id, Purpose::Screen, seed);
+        return measure(state, trial, trial.id, Purpose::Screen, seed);
     };
     match gate::screen(screening.value, &unbiased_scores(state, incumbent), noise, direction, &policy) {
         None => return decide_invalid(trial.id, Reason::Evaluator, "the noise floor is unknown".into()),
@@ -174,7 +181,7 @@ fn step_of_candidate(state: &State, trial: &Trial) -> Step {
     let order = if next_pair % 2 == 0 { [trial.id, incumbent] } else { [incumbent, trial.id] };
     let done = |arm: TrialId| trial.scores(arm, Purpose::Confirm).any(|(used, _)| used == seed);
     let arm = if done(order[0]) { order[1] } else { order[0] };
-    measure(state, trial.id, arm, Purpose::Confirm, seed)
+    measure(state, trial, arm, Purpose::Confirm, seed)
 }
 
 fn better(pairs: &[(f64, f64)], direction: Direction) -> usize {
@@ -236,14 +243,23 @@ fn policy(state: &State) -> Policy {
 }
 
 fn decide_invalid(trial: TrialId, reason: Reason, detail: String) -> Step {
-    let invalid = Invalid { reason, detail };
+    let invalid = Invalid::new(reason, detail);
     let line = invalid.to_string();
     Step::Decide(trial, Verdict::Invalid(invalid), line)
 }
 
-fn measure(state: &State, trial: TrialId, arm: TrialId, purpose: Purpose, seed: u64) -> Step {
+fn measure(state: &State, trial: &Trial, arm: TrialId, purpose: Purpose, seed: u64) -> Step {
+    let same = trial.runs.iter().filter(|run| run.measure.arm == arm && run.measure.seed == seed);
+    let unfinished = same.filter(|run| run.outcome.is_none()).count();
+    if unfinished >= MAX_UNFINISHED {
+        let detail = format!(
+            "sprag was killed {unfinished} times while it executed trial {arm} under seed {seed}: \
+             perhaps it takes the machine down"
+        );
+        return decide_invalid(trial.id, Reason::Crash, detail);
+    }
     let measure: MeasureId = state.next_measure;
-    Step::Measure(Measure { measure, trial, arm, seed, purpose })
+    Step::Measure(Measure { measure, trial: trial.id, arm, seed, purpose })
 }
 
 /// The seed of an execution: a function of the run's seed alone, so that a resumed run asks for the same

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::record::{
-    CommitId, Direction, Effect, Invalid, Measure, MeasureId, Outcome, Proposed, Purpose, Record, RunStarted,
-    Score, TrialId, Verdict,
+    CommitId, Direction, Effect, Invalid, Measure, MeasureId, Outcome, Proposed, Purpose, Reason, Record,
+    RunStarted, Score, TrialId, Verdict,
 };
 
 /// Everything that the ledger says.
@@ -30,18 +30,41 @@ pub struct State {
     pub pending: Option<Pending>,
     /// Trial and branch of a merge that was begun and not finished.
     pub merging: Option<(TrialId, String)>,
+    /// Finished merges, oldest first: the trial whose code went, and its commit on the user's branch.
+    pub merges: Vec<(TrialId, CommitId)>,
+    /// When no program carried the run on.
+    pub pauses: Vec<Pause>,
     /// Number of the next measurement.
     pub next_measure: MeasureId,
     /// Set when the run ended by itself.
     pub finished: Option<String>,
     /// Why the last proposer stopped, if it did.
     pub proposer_stopped: Option<String>,
+    /// How trials were confined, from first to last.
+    pub confined: Vec<Confined>,
     /// Times the run was resumed.
     pub resumed: u32,
     /// Trials there were when it was last resumed.
     pub trials_at_resume: usize,
     /// Torn lines that were cut off.
     pub repaired: u32,
+}
+
+/// What the sandbox enforced from a trial on, until the next of these.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Confined {
+    /// The trial; it may have begun under the one before.
+    pub from: TrialId,
+    /// What was enforced.
+    pub enforced: Vec<String>,
+    /// What lacked.
+    pub missing: Vec<String>,
+}
+
+impl Confined {
+    fn since(from: TrialId, enforced: &[String], missing: &[String]) -> Confined {
+        Confined { from, enforced: enforced.to_vec(), missing: missing.to_vec() }
+    }
 }
 
 /// A branch move between its intent and its completion.
@@ -53,6 +76,15 @@ pub struct Pending {
     pub to: CommitId,
     /// True when it takes a decision back.
     pub undo: bool,
+}
+
+/// A time between the last line of one program and the first line of the next, both RFC 3339.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Pause {
+    /// When the last line before it was written.
+    pub from: String,
+    /// When the first line after it was written.
+    pub to: String,
 }
 
 /// One trial.
@@ -95,6 +127,16 @@ pub struct Build {
     pub seconds: f64,
     /// The end of the compiler's output when it failed.
     pub error: Option<String>,
+    /// It was stopped because it took too long.
+    pub timed_out: bool,
+}
+
+impl Build {
+    /// What a failed build makes of its trial when nobody mends it.
+    pub fn invalid(&self) -> Option<Invalid> {
+        let reason = if self.timed_out { Reason::BuildTimeout } else { Reason::Build };
+        self.error.clone().map(|detail| Invalid::new(reason, detail))
+    }
 }
 
 /// One execution.
@@ -137,6 +179,11 @@ impl Trial {
         }
     }
 
+    /// The line of `hypotheses.md` that it tries.
+    pub fn idea(&self) -> Option<&str> {
+        self.proposed.as_ref()?.idea.as_deref()
+    }
+
     /// One line that says what it is.
     pub fn title(&self) -> &str {
         self.proposed.as_ref().map_or("no proposal", |proposed| proposed.title.as_str())
@@ -155,19 +202,21 @@ impl State {
 
     /// Takes one record in; `at` is the time of its line.
     pub fn apply(&mut self, at: &str, record: &Record) {
+        if opens(record)
+            && let Some(from) = self.updated_at.take()
+        {
+            self.pauses.push(Pause { from, to: at.to_owned() });
+        }
         self.updated_at = Some(at.to_owned());
         match record {
             Record::RunStarted(run) => {
+                self.confined.push(Confined::since(0, &run.sandbox, &run.sandbox_missing));
                 self.started_at = Some(at.to_owned());
                 self.tip = Some(run.base.clone());
                 self.run = Some((**run).clone());
             }
-            Record::RunResumed { sandbox_missing, .. } => {
-                if let Some(run) = &mut self.run {
-                    let new = sandbox_missing.iter().filter(|part| !run.sandbox_missing.contains(part));
-                    let new: Vec<String> = new.cloned().collect();
-                    run.sandbox_missing.extend(new);
-                }
+            Record::RunResumed { sandbox, sandbox_missing, .. } => {
+                self.confine(sandbox.as_deref(), sandbox_missing);
                 self.trials_at_resume = self.trials.len();
                 self.resumed += 1;
                 self.finished = None;
@@ -188,10 +237,10 @@ impl State {
                 self.proposer_stopped = Some(reason.clone());
             }
             Record::BuildStarted { trial, .. } => self.trial_entry(*trial).build_pending = true,
-            Record::Built { trial, seconds, error, .. } => {
+            Record::Built { trial, seconds, error, timed_out, .. } => {
                 let entry = self.trial_entry(*trial);
                 entry.build_pending = false;
-                entry.builds.push(Build { seconds: *seconds, error: error.clone() });
+                entry.builds.push(Build { seconds: *seconds, error: error.clone(), timed_out: *timed_out });
             }
             Record::MeasureStarted(measure) => {
                 self.next_measure = self.next_measure.max(measure.measure + 1);
@@ -239,8 +288,28 @@ impl State {
                 }
             }
             Record::MergeStarted { trial, branch } => self.merging = Some((*trial, branch.clone())),
-            Record::Merged { .. } => self.merging = None,
+            Record::Merged { trial, commit, .. } => {
+                self.merging = None;
+                self.merges.push((*trial, commit.clone()));
+            }
             Record::RunFinished { reason } => self.finished = Some(reason.clone()),
+        }
+    }
+
+    /// Takes in what the sandbox does from here on. The frame keeps what held all the time as enforced, and what
+    /// lacked at any time as missing.
+    fn confine(&mut self, sandbox: Option<&[String]>, missing: &[String]) {
+        let trial = self.open_trial().map_or(self.trials.len() as TrialId, |trial| trial.id);
+        let Some(run) = &mut self.run else { return };
+        let enforced = sandbox.unwrap_or(&run.sandbox).to_vec();
+        run.sandbox.retain(|part| enforced.contains(part));
+        let new = missing.iter().filter(|part| !run.sandbox_missing.contains(part));
+        let new: Vec<String> = new.cloned().collect();
+        run.sandbox_missing.extend(new);
+        let now = Confined::since(trial, &enforced, missing);
+        let same = |last: &Confined| (&last.enforced, &last.missing) == (&now.enforced, &now.missing);
+        if !self.confined.last().is_some_and(same) {
+            self.confined.push(now);
         }
     }
 
@@ -294,5 +363,67 @@ impl State {
             Some(Verdict::Baseline { mean, sd, n }) => Some((mean, sd, n)),
             _ => None,
         }
+    }
+}
+
+/// True for what a program writes first when it takes up a run that another one left.
+fn opens(record: &Record) -> bool {
+    matches!(
+        record,
+        Record::RunResumed { .. }
+            | Record::LedgerRepaired { .. }
+            | Record::UndoStarted { .. }
+            | Record::MergeStarted { .. }
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    fn resumed(sandbox: Option<&str>, missing: &str) -> Record {
+        Record::RunResumed {
+            sprag_version: String::new(),
+            sandbox: sandbox.map(parts),
+            sandbox_missing: parts(missing),
+            machine: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_run_resumed_without_a_sandbox_does_not_show_its_parts_as_enforced() {
+        let started = RunStarted { sandbox: parts("files network"), ..RunStarted::default() };
+        let trial = Record::TrialStarted { trial: 0, proposer: String::new(), parent: String::new() };
+        let verdict = Verdict::Baseline { mean: 1.0, sd: 0.1, n: 5 };
+        let decided = Record::Decided { trial: 0, verdict, reason: String::new() };
+        let records = [
+            Record::RunStarted(Box::new(started)),
+            resumed(Some("files network"), ""),
+            trial,
+            decided,
+            resumed(Some(""), "files network"),
+            resumed(Some("files network"), ""),
+        ];
+        let state = State::fold(records.iter().map(|record| ("", record)));
+        let whole = |from| Confined { from, enforced: parts("files network"), missing: Vec::new() };
+        let none = Confined { from: 1, enforced: Vec::new(), missing: parts("files network") };
+        assert_eq!(state.confined, [whole(0), none, whole(1)]);
+        let run = state.run.unwrap();
+        assert_eq!((run.sandbox, run.sandbox_missing), (Vec::new(), parts("files network")));
+    }
+
+    #[test]
+    fn a_line_that_does_not_say_what_is_enforced_changes_only_what_is_missing() {
+        let line = r#"{"type":"run_resumed","sprag_version":"","sandbox_missing":["network"]}"#;
+        let old: Record = serde_json::from_str(line).unwrap();
+        assert_eq!(old, resumed(None, "network"));
+        let started = RunStarted { sandbox: parts("files"), ..RunStarted::default() };
+        let records = [Record::RunStarted(Box::new(started)), old];
+        let run = State::fold(records.iter().map(|record| ("", record))).run.unwrap();
+        assert_eq!((run.sandbox, run.sandbox_missing), (parts("files"), parts("network")));
     }
 }

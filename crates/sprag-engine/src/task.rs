@@ -2,6 +2,7 @@
 //!
 //! Whatever holds a `Task` need not check it again. Running it belongs to `runner`, judging to `gate`.
 
+mod devices;
 mod document;
 mod fixed;
 mod parse;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use regex::Regex;
 
+pub use devices::Devices;
 pub use document::TaskError;
 pub(crate) use document::nearest;
 pub(crate) use fixed::hex;
@@ -129,6 +131,8 @@ pub struct SandboxSpec {
     pub run_read: Vec<PathBuf>,
     /// Readable for the build alone.
     pub build_read: Vec<PathBuf>,
+    /// Device files that the run may read and write.
+    pub devices: Devices,
     /// Environment variables passed through; everything else is scrubbed.
     pub env: Vec<String>,
 }
@@ -162,6 +166,34 @@ impl Task {
     pub fn values(&self) -> Values {
         let values = Values::default().with("task", &self.dir);
         self.vars.iter().fold(values, |values, (name, value)| values.with(name, value))
+    }
+
+    /// A place that candidates must not see, with the readable path that would show it to them: the task's
+    /// folder, which holds every trial, or what the evaluator is told of by a variable, which may be its data.
+    /// `readable` is what the sandbox lets everyone read; the task's own lists are looked at too.
+    pub fn exposed(&self, readable: &[PathBuf]) -> Option<(PathBuf, PathBuf)> {
+        let listed = || [&self.sandbox.read, &self.sandbox.run_read, &self.sandbox.build_read];
+        let shown =
+            |place: &Path, by: &Path| place.starts_with(by).then(|| (place.to_owned(), by.to_owned()));
+        let lists = readable.iter().chain(listed().into_iter().flatten());
+        let folder = lists.into_iter().find_map(|path| shown(&self.dir, path));
+        folder.or_else(|| {
+            self.evaluated_paths().into_iter().find_map(|place| {
+                // A path that the task lists by its own name is meant to be read.
+                let listed = listed().into_iter().flatten().filter(|path| **path != place);
+                readable.iter().chain(listed).find_map(|path| shown(&place, path))
+            })
+        })
+    }
+
+    /// Paths among the variables in the evaluator's arguments; its program is no secret.
+    fn evaluated_paths(&self) -> Vec<PathBuf> {
+        let arguments = self.evaluate.iter().flat_map(|evaluate| evaluate.command.iter().skip(1));
+        let arguments: Vec<&String> = arguments.collect();
+        let told = |name: &str| arguments.iter().any(|argument| argument.contains(&format!("{{{name}}}")));
+        let values = self.vars.iter().filter(|(name, _)| told(name)).map(|(_, value)| Path::new(value));
+        let paths = values.filter(|value| value.is_absolute());
+        paths.map(|path| path.canonicalize().unwrap_or_else(|_| path.to_owned())).collect()
     }
 
     /// SHA-256 over the fixed files as they lie in `tree` (the task folder or a worktree) and over the

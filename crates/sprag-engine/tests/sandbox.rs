@@ -70,6 +70,7 @@ impl Cell {
         Policy {
             read: vec![self.path("listed"), example("sandbox_inmate")],
             write: vec![self.path("scratch")],
+            devices: Vec::new(),
             network: Network::None,
             on_network: OnViolation::Refuse,
             processes: 64,
@@ -254,10 +255,24 @@ fn a_temporary_folder_named_by_the_command_stays() {
     assert_eq!(tmpdir(command().env("TMPDIR", "/own")), ["/own"]);
 }
 
+#[test]
+fn a_listed_device_can_be_written() {
+    let Some(cell) = Cell::new() else { return };
+    let open = |policy| {
+        let finished =
+            cell.run(policy, &Limits::default(), example("sandbox_inmate"), &["append", "/dev/random"]);
+        finished.stdout.text().trim().to_owned()
+    };
+    let listed = Policy { devices: vec!["/dev/random".into()], ..cell.policy() };
+    assert_eq!(open(listed), "ok");
+    assert_ne!(open(cell.policy()), "ok", "everybody may read it, nobody may write to it");
+}
+
 fn bare_policy() -> Policy {
     Policy {
         read: Vec::new(),
         write: Vec::new(),
+        devices: Vec::new(),
         network: Network::None,
         on_network: OnViolation::Refuse,
         processes: 8,

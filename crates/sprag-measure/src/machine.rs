@@ -3,6 +3,8 @@
 //! Reading them is the business of one file per platform; everything else takes a [`Machine`].
 
 #[cfg(target_os = "linux")]
+mod control_group;
+#[cfg(target_os = "linux")]
 #[path = "machine/linux.rs"]
 mod platform;
 #[cfg(target_os = "macos")]
@@ -13,6 +15,8 @@ mod platform;
 mod platform;
 
 use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +33,8 @@ pub struct Machine {
     pub usable_cores: Option<u32>,
     /// Installed memory.
     pub memory_bytes: Option<u64>,
+    /// Most memory that the control groups around this process leave it.
+    pub memory_limit_bytes: Option<u64>,
     /// Memory that can be used without swapping, now.
     pub available_memory_bytes: Option<u64>,
     /// Operating system and its version.
@@ -53,6 +59,12 @@ impl Machine {
         machine
     }
 
+    /// Memory that processes started from here may use together: what is installed, or less where control
+    /// groups say so.
+    pub fn usable_memory_bytes(&self) -> Option<u64> {
+        self.memory_bytes.into_iter().chain(self.memory_limit_bytes).min()
+    }
+
     /// The facts that do not change from minute to minute, by name.
     ///
     /// ```
@@ -68,6 +80,7 @@ impl Machine {
             ("logical_cores", number(self.logical_cores)),
             ("usable_cores", number(self.usable_cores)),
             ("memory_bytes", self.memory_bytes.map(|bytes| bytes.to_string())),
+            ("memory_limit_bytes", self.memory_limit_bytes.map(|bytes| bytes.to_string())),
             ("os", Some(self.os.clone())),
             ("kernel", self.kernel.clone()),
             ("architecture", Some(self.architecture.clone())),
@@ -90,6 +103,15 @@ pub fn load_average() -> Option<[f64; 3]> {
     (count == 3).then_some(averages)
 }
 
+/// Bytes that may still be written to the disk that holds `path`, what is reserved for root left out.
+///
+/// # Errors
+/// The path does not exist or cannot be looked at.
+pub fn free_disk_bytes(path: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(path)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +124,26 @@ mod tests {
         if let (Some(physical), Some(logical)) = (machine.physical_cores, machine.logical_cores) {
             assert!(0 < physical && physical <= logical);
         }
+    }
+
+    #[test]
+    fn a_disk_has_some_free_space_and_an_absent_one_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(free_disk_bytes(folder.path()).unwrap() > 0);
+        assert!(free_disk_bytes(&folder.path().join("absent")).is_err());
+    }
+
+    #[test]
+    fn the_smaller_of_memory_and_its_limit_can_be_used() {
+        let usable = |memory_bytes, memory_limit_bytes| {
+            Machine { memory_bytes, memory_limit_bytes, ..Machine::default() }.usable_memory_bytes()
+        };
+        assert_eq!(usable(Some(64), Some(16)), Some(16));
+        assert_eq!(usable(Some(64), Some(128)), Some(64));
+        assert_eq!(
+            (usable(Some(64), None), usable(None, Some(16)), usable(None, None)),
+            (Some(64), Some(16), None)
+        );
     }
 
     #[test]

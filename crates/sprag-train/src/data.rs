@@ -23,7 +23,7 @@ pub use manifest::{
 #[cfg(feature = "prepare")]
 pub use prepare::{
     CorpusRoot, DEFAULT_REPO, DEFAULT_VOCAB_SIZE, PrepareOptions, PrepareProgress, Source, SourceName, Stage,
-    cargo_corpus_manifest, cargo_metadata_arguments, prepare,
+    cargo_corpus_manifest, cargo_metadata_arguments, cargo_tree_arguments, cargo_tree_packages, prepare,
 };
 pub use prepared::{Prepared, Split};
 pub use token_file::{TOKEN_FILE_VERSION, TokenFile, TokenFileWriter, Tokens};

@@ -35,7 +35,7 @@ fn main() {
     for round in 1..=5 {
         let began = Instant::now();
         let run = format!("round-{round}");
-        sprag(folder.path(), &["run", "--new", "--run", &run, "--proposer", "patches:patches", "--quiet"]);
+        sprag(folder.path(), &["run", "--new", "--run", &run, "--proposer", "patches:patches"]);
         seconds.push(began.elapsed().as_secs_f64());
     }
     // A trial whose screening run is worse costs one build and one execution; the baseline costs one build

@@ -74,7 +74,7 @@ impl Context {
     /// A setup that executes nothing; `run` and `check` add how children are confined.
     pub fn setup(&self, task: Task, run: Option<String>) -> anyhow::Result<Setup> {
         let machine = Machine::probe();
-        let default_memory_bytes = machine.memory_bytes.map(|bytes| bytes / 4 * 3);
+        let default_memory_bytes = machine.usable_memory_bytes().map(|bytes| bytes / 4 * 3);
         Ok(Setup {
             task,
             run,
@@ -102,11 +102,17 @@ impl Context {
         let capabilities = self.capabilities(allow_unsandboxed)?;
         let mut facts: Vec<String> = capabilities.enforced.iter().map(ToString::to_string).collect();
         facts.extend(capabilities.weaker.iter().map(|weaker| format!("without a second wall: {weaker}")));
+        facts.extend(device_facts(&setup.task));
         if capabilities.complete() {
+            refuse_exposed(&setup.task)?;
             setup.confinement = Confinement::Sandboxed(launcher);
             setup.sandbox_facts = (facts, Vec::new());
         } else {
-            let missing: Vec<String> = capabilities.missing.iter().map(ToString::to_string).collect();
+            // Nothing is confined then, so what this machine could enforce is missing as much as what it lacks.
+            let mut missing: Vec<String> = capabilities.missing.iter().map(ToString::to_string).collect();
+            let unused =
+                capabilities.enforced.iter().map(|part| format!("{part}: not used without the others"));
+            missing.extend(unused);
             setup.confinement = Confinement::Unsandboxed;
             setup.sandbox_facts = (Vec::new(), missing);
         }
@@ -131,4 +137,26 @@ impl Context {
         let failure = Failure::new(format!("the sandbox is not complete here: {}", missing.join("; ")));
         Err(failure.hint(hint).code(ExitCode::Unconfined).into())
     }
+}
+
+/// A sandbox whose walls do not stand around the task and its data would be a promise not kept.
+fn refuse_exposed(task: &Task) -> anyhow::Result<()> {
+    let Some((place, by)) = task.exposed(&sandbox::always_readable()) else { return Ok(()) };
+    let failure = Failure::new(format!(
+        "candidates could read {}: it lies below {}, which the sandbox lets them read",
+        place.display(),
+        by.display()
+    ));
+    Err(failure
+        .hint("move it elsewhere, for example below your home folder, or shorten `sandbox.read`")
+        .into())
+}
+
+/// Which device files candidates may open: a hole in the sandbox that the task asked for.
+fn device_facts(task: &Task) -> Option<String> {
+    let devices = &task.sandbox.devices;
+    let patterns: Vec<String> = devices.patterns().collect();
+    let present: Vec<String> = devices.present().iter().map(|path| path.display().to_string()).collect();
+    let here = if present.is_empty() { "none is here".to_owned() } else { present.join(", ") };
+    (!patterns.is_empty()).then(|| format!("devices {}: {here}", patterns.join(" ")))
 }

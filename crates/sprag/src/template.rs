@@ -3,15 +3,17 @@
 //! Its sources are part of this program; the library they link is taken from the clone that the program was
 //! built from, and its dependencies from cargo's registry folder, so nothing is downloaded.
 
+mod cargo_home;
+
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use sprag_engine::record::Budget;
 use sprag_measure::process;
-use sprag_train::data::cargo_metadata_arguments;
+use sprag_train::data::{cargo_metadata_arguments, cargo_tree_arguments, cargo_tree_packages};
 
-use crate::commands::data;
 use crate::context::Context;
 use crate::environment::Environment;
 use crate::error::Failure;
@@ -35,6 +37,35 @@ pub struct Gpt {
     pub data: String,
     /// What a trial may spend.
     pub budget: Budget,
+    /// What candidates compute on.
+    pub device: Device,
+}
+
+/// What candidates compute on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Device {
+    /// The processor, all cores
+    #[default]
+    Cpu,
+    /// A GPU of NVIDIA's
+    Cuda,
+    /// A GPU of Apple's
+    Metal,
+    /// Any GPU, through Vulkan, Metal or DirectX
+    Wgpu,
+}
+
+impl Device {
+    /// The feature of the template that builds for it.
+    fn feature(self) -> Option<&'static str> {
+        match self {
+            Device::Cpu => None,
+            Device::Cuda => Some("cuda"),
+            Device::Metal => Some("metal"),
+            Device::Wgpu => Some("wgpu"),
+        }
+    }
 }
 
 /// The clone that this program was built from.
@@ -73,7 +104,7 @@ pub fn write(gpt: &Gpt, context: &Context) -> anyhow::Result<()> {
         ("src/train.rs", TRAIN.to_owned()),
         ("program.md", PROGRAM.to_owned()),
         ("hypotheses.md", HYPOTHESES.to_owned()),
-        (".gitignore", "/target\n".to_owned()),
+        (".gitignore", format!("/target\n/{}\n", cargo_home::NAME)),
     ];
     let write = |name: &str, text: String| {
         let path = dir.join(name);
@@ -88,7 +119,9 @@ pub fn write(gpt: &Gpt, context: &Context) -> anyhow::Result<()> {
     let lock = workspace.join("Cargo.lock");
     std::fs::copy(&lock, dir.join("Cargo.lock"))
         .with_context(|| format!("cannot copy {}", lock.display()))?;
-    let packages = toolchain.settle_lock(dir, &context.environment)?;
+    let metadata = toolchain.settle_lock(dir, gpt.device, &context.environment)?;
+    let linked = toolchain.linked(dir, gpt.device, &context.environment)?;
+    let packages = cargo_home::write(&dir.join(cargo_home::NAME), &toolchain.cargo_home, &metadata, &linked)?;
     write("task.toml", task_toml(gpt, &workspace, &toolchain, &packages))?;
     commit(dir, &context.environment)
 }
@@ -110,13 +143,13 @@ fn task_toml(gpt: &Gpt, workspace: &Path, toolchain: &Toolchain, packages: &[Pat
     };
     let library = workspace.join("crates/sprag-train");
     let mut readable = vec![toolchain.sysroot.clone(), library.clone(), workspace.join("Cargo.toml")];
-    // Not the whole folder: credentials lie beside these. And of the registry only what the candidate links:
-    // the other packages may be validation text.
-    let own = ["registry/index", "config.toml", "config"];
-    readable.extend(own.map(|name| toolchain.cargo_home.join(name)));
     readable.extend(packages.iter().cloned());
     readable.retain(|path| path.exists());
     let build_read: String = readable.iter().map(|path| format!("    {},\n", quoted(path))).collect();
+    let features =
+        gpt.device.feature().map(|feature| format!(" \"--features\", \"{feature}\",")).unwrap_or_default();
+    // Kernels of GPUs multiply in TF32 or bf16 where that is faster.
+    let precision = if gpt.device == Device::Cpu { "" } else { ", \"--precision\", \"reduced\"" };
     let bin = toolchain.sysroot.join("bin");
     let path = format!("{}:/usr/local/bin:/usr/bin:/bin", bin.display());
     format!(
@@ -130,25 +163,39 @@ fixed = ["Cargo.toml", "Cargo.lock", "src/main.rs", ".gitignore"]
 external = [
     {library_source},
     {library_manifest},
+    {workspace_manifest},
+    "{{data}}/manifest.json",
 ]
 
 [vars]
 data = {data}
 
 [build]
-command = [{cargo}, "build", "--release", "--offline", "--locked"]
-keep = ["release/gpt"]
+# From the root of the file system: cargo would read the configuration of every folder above this one.
+command = [
+    "/bin/sh", "-c", "cd / && exec \"$0\" \"$@\"", {cargo}, "build", "--release", "--offline", "--locked",
+    "--manifest-path", "{{worktree}}/Cargo.toml", "--target", {host},{features}
+]
+keep = [{built}]
 
+# What the configuration in cargo's home folder may set is set here: programs there that a build cannot reach, and
+# folders that nobody looks into. An empty value means none.
+# CARGO_HOME is made by `sprag init` and not in git: a clone of this task needs a copy of it.
 [build.env]
+CARGO_BUILD_BUILD_DIR = "{{cache}}"
+CARGO_ENCODED_RUSTFLAGS = ""
+CARGO_HOME = "{{task}}/{cargo_home}"
 CARGO_TARGET_DIR = "{{cache}}"
-CARGO_HOME = {cargo_home}
 PATH = {path}
+RUSTC = {rustc}
+RUSTC_WORKSPACE_WRAPPER = ""
+RUSTC_WRAPPER = ""
 
 [run]
 command = ["{{out}}/gpt"]
 
 [evaluate]
-command = ["{{sprag}}", "train", "eval", "--data", "{{data}}", "--seed", "{{seed}}", "--budget", "{{budget}}", "--phase", "{{phase}}"]
+command = ["{{sprag}}", "train", "eval", "--data", "{{data}}", "--seed", "{{seed}}", "--budget", "{{budget}}", "--phase", "{{phase}}"{precision}]
 channel = true
 
 [metric]
@@ -160,13 +207,18 @@ direction = "lower"
 
 [sandbox]
 build_read = [
+    "{{task}}/{cargo_home}",
 {build_read}]
 "#,
         library_source = quoted(library.join("src")),
         library_manifest = quoted(library.join("Cargo.toml")),
+        workspace_manifest = quoted(workspace.join("Cargo.toml")),
         data = quoted(&gpt.data),
         cargo = quoted(bin.join("cargo")),
-        cargo_home = quoted(&toolchain.cargo_home),
+        rustc = quoted(bin.join("rustc")),
+        host = quoted(&toolchain.host),
+        built = quoted(format!("{}/release/gpt", toolchain.host)),
+        cargo_home = cargo_home::NAME,
         path = quoted(&path),
     )
 }
@@ -180,38 +232,63 @@ fn quoted(text: impl AsRef<Path>) -> String {
 struct Toolchain {
     sysroot: PathBuf,
     cargo_home: PathBuf,
+    /// This platform, as rustc names it.
+    host: String,
 }
 
 impl Toolchain {
     fn find(environment: &Environment) -> anyhow::Result<Toolchain> {
         let rustc = rustc(&environment.cargo());
         let hint = "install Rust from rustup.rs, or add cargo and rustc to PATH";
-        let output = process::output(&rustc, ["--print", "sysroot"], Path::new("/"), &environment.variables)
+        let arguments = ["--print", "sysroot", "--print", "host-tuple"];
+        let output = process::output(&rustc, arguments, Path::new("/"), &environment.variables)
             .with_context(|| Failure::new("cannot ask rustc where it lives").hint(hint))?;
-        if !output.success() {
+        let text = output.text();
+        let Some((sysroot, host)) = text.split_once('\n').filter(|_| output.success()) else {
             return Err(Failure::new(format!("rustc does not say where it lives: {}", output.error_text()))
                 .hint(hint)
                 .into());
-        }
+        };
         let cargo_home = environment.cargo_home();
         let cargo_home = cargo_home
             .ok_or_else(|| Failure::new("neither CARGO_HOME nor HOME is set").hint("set one of them"))?;
         let cargo_home = std::path::absolute(&cargo_home).unwrap_or(cargo_home);
-        Ok(Toolchain { sysroot: PathBuf::from(output.text()), cargo_home })
+        Ok(Toolchain { sysroot: PathBuf::from(sysroot), cargo_home, host: host.to_owned() })
     }
 
-    /// Has cargo drop from the copied lock what the task does not need. Done now, because the lock is a
-    /// fixed file: a build that rewrote it would make every trial invalid.
-    fn settle_lock(&self, dir: &Path, environment: &Environment) -> anyhow::Result<Vec<PathBuf>> {
-        let cargo = self.sysroot.join("bin/cargo");
-        let manifest = dir.join("Cargo.toml");
+    /// Has cargo drop from the copied lock what the task does not need, and returns what it says about the rest.
+    /// Done now, because the lock is a fixed file: a build that rewrote it would make every trial invalid.
+    fn settle_lock(&self, dir: &Path, device: Device, environment: &Environment) -> anyhow::Result<Vec<u8>> {
         // For this platform alone: packages of others were never fetched.
-        let platform = data::host(&rustc(&environment.cargo()), environment);
-        let arguments = cargo_metadata_arguments(&manifest, platform.as_deref());
+        self.ask(cargo_metadata_arguments(&dir.join("Cargo.toml"), Some(&self.host)), device, environment)
+    }
+
+    /// Names and versions of the packages that builds really read.
+    fn linked(
+        &self,
+        dir: &Path,
+        device: Device,
+        environment: &Environment,
+    ) -> anyhow::Result<BTreeSet<(String, String)>> {
+        let arguments = cargo_tree_arguments(&dir.join("Cargo.toml"), Some(&self.host));
+        Ok(cargo_tree_packages(&String::from_utf8_lossy(&self.ask(arguments, device, environment)?)))
+    }
+
+    /// What cargo prints about the task's packages, those for its device included.
+    fn ask(
+        &self,
+        mut arguments: Vec<OsString>,
+        device: Device,
+        environment: &Environment,
+    ) -> anyhow::Result<Vec<u8>> {
+        arguments.extend(device.feature().map(|feature| OsString::from(format!("--features={feature}"))));
+        let cargo = self.sysroot.join("bin/cargo");
         let variables = environment.without(&["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"]);
-        let output = process::output(&cargo, arguments, dir, &variables).context("cannot start cargo")?;
+        // Where builds are started, too: another configuration could name another registry.
+        let output =
+            process::output(&cargo, arguments, Path::new("/"), &variables).context("cannot start cargo")?;
         if output.success() {
-            return packages_of(&output.stdout);
+            return Ok(output.stdout);
         }
         let failure = Failure::new(format!(
             "cargo cannot resolve the task's dependencies offline: {}",
@@ -221,29 +298,6 @@ impl Toolchain {
             .hint("run `cargo fetch` in Sprag's own folder (it needs the network once), then try again")
             .into())
     }
-}
-
-/// Folders and archives, in cargo's registry, of the packages that `cargo metadata` lists.
-fn packages_of(metadata: &[u8]) -> anyhow::Result<Vec<PathBuf>> {
-    let metadata: serde_json::Value =
-        serde_json::from_slice(metadata).context("cannot read what cargo metadata says")?;
-    let mut paths = Vec::new();
-    let packages = metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default();
-    for package in packages.iter().filter(|package| !package["source"].is_null()) {
-        let manifest = package["manifest_path"].as_str().map(Path::new);
-        let Some(folder) = manifest.and_then(Path::parent) else { continue };
-        paths.push(folder.to_owned());
-        // registry/src/<index>/<package> beside registry/cache/<index>/<package>.crate
-        if let (Some(index), Some(name)) = (folder.parent(), folder.file_name())
-            && let (Some(registry), Some(index)) = (index.parent().and_then(Path::parent), index.file_name())
-        {
-            let mut archive = name.to_owned();
-            archive.push(".crate");
-            paths.push(registry.join("cache").join(index).join(archive));
-        }
-    }
-    paths.sort();
-    Ok(paths)
 }
 
 /// The first commit, by nobody's configuration: no hooks, no signing, no identity of the user's.
@@ -277,16 +331,69 @@ fn commit(dir: &Path, environment: &Environment) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use sprag_engine::task::Task;
+    use clap::ValueEnum as _;
+    use sprag_engine::task::{Task, Values, expand};
 
     use super::*;
 
+    /// What people write into cargo's configuration for builds of their own.
+    const HOSTILE: &str = r#"
+[build]
+build-dir = "/nowhere/build"
+rustc = "/nowhere/rustc"
+rustc-wrapper = "/nowhere/sccache"
+rustc-workspace-wrapper = "/nowhere/clippy"
+rustflags = ["-Clink-arg=-fuse-ld=/nowhere/mold"]
+target = "wasm32-unknown-unknown"
+target-dir = "/nowhere/target"
+"#;
+
     fn gpt(budget: Budget) -> Gpt {
-        Gpt { dir: "/tmp/gpt".into(), data: "../data".to_owned(), budget }
+        Gpt { dir: "/tmp/gpt".into(), data: "../data".to_owned(), budget, device: Device::Cpu }
     }
 
     fn toolchain() -> Toolchain {
-        Toolchain { sysroot: "/opt/rust \"quoted\"".into(), cargo_home: "/home/someone/.cargo".into() }
+        Toolchain {
+            sysroot: "/opt/rust \"quoted\"".into(),
+            cargo_home: "/home/someone/.cargo".into(),
+            host: "riscv64gc-unknown-linux-gnu".to_owned(),
+        }
+    }
+
+    /// The written build command, carried out on a package of one line instead of the template.
+    fn build(task: &Task, worktree: &Path, cache: &Path) -> process::Output {
+        let build = task.build.as_ref().unwrap();
+        let values =
+            Values::default().with("worktree", worktree).with("cache", cache).with("task", &task.dir);
+        let expand = |text: &String| expand(text, &values).unwrap();
+        let command: Vec<OsString> = build.command.iter().map(expand).collect();
+        let variables: Vec<_> = build.env.iter().map(|(name, value)| (name.into(), expand(value))).collect();
+        process::output(&command[0], &command[1..], worktree, &variables).unwrap()
+    }
+
+    #[test]
+    fn no_configuration_of_cargo_reaches_a_build() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().canonicalize().unwrap();
+        let (worktree, cache) = (dir.join("above/worktree"), dir.join("cache"));
+        for (path, text) in [
+            (dir.join(cargo_home::NAME).join("config.toml"), HOSTILE),
+            // One that cargo cannot read stands for one that the sandbox keeps from it.
+            (dir.join("above/.cargo/config.toml"), "not [a configuration"),
+            (worktree.join("Cargo.toml"), "[package]\nname = \"gpt\"\nedition = \"2024\"\n[workspace]\n"),
+            (worktree.join("Cargo.lock"), "version = 4\n[[package]]\nname = \"gpt\"\nversion = \"0.0.0\"\n"),
+            (worktree.join("src/main.rs"), "fn main() {}\n"),
+        ] {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let toolchain = Toolchain::find(&Environment::read()).unwrap();
+        let text = task_toml(&gpt(Budget::Seconds(1.0)), Path::new("/src/sprag"), &toolchain, &[]);
+        let task = Task::parse(&text, &dir).unwrap();
+        let output = build(&task, &worktree, &cache);
+        assert!(output.success(), "{}", output.error_text());
+        let kept = &task.build.as_ref().unwrap().keep[0];
+        assert!(cache.join(kept).is_file(), "the build left no {kept} in its cache");
     }
 
     #[test]
@@ -300,33 +407,42 @@ mod tests {
     }
 
     #[test]
+    fn what_scores_rest_on_outside_the_task_is_hashed() {
+        let text = task_toml(&gpt(Budget::Seconds(1.0)), Path::new("/src/sprag"), &toolchain(), &[]);
+        let task = Task::parse(&text, Path::new("/tmp/gpt")).unwrap();
+        // Version and features of Burn stand in the workspace's manifest; the data's hashes in its own.
+        for path in ["/src/sprag/crates/sprag-train/src", "/src/sprag/Cargo.toml", "/tmp/data/manifest.json"]
+        {
+            assert!(task.files.external.contains(&PathBuf::from(path)), "{path} is not hashed");
+        }
+    }
+
+    #[test]
+    fn each_device_has_a_feature_and_gpus_may_round_more() {
+        for device in Device::value_variants() {
+            let gpt = Gpt { device: *device, ..gpt(Budget::Seconds(1.0)) };
+            let text = task_toml(&gpt, Path::new("/src/sprag"), &toolchain(), &[]);
+            let task = Task::parse(&text, Path::new("/tmp/gpt")).unwrap();
+            let (build, evaluate) = (task.build.unwrap().command, task.evaluate.unwrap().command);
+            let after = |command: &[String], option: &str| {
+                let at = command.iter().position(|argument| argument == option)?;
+                Some(command[at + 1].clone())
+            };
+            assert_eq!(after(&build, "--features").as_deref(), device.feature());
+            let Some(feature) = device.feature() else {
+                assert_eq!(after(&evaluate, "--precision"), None);
+                continue;
+            };
+            assert_eq!(after(&evaluate, "--precision").unwrap(), "reduced");
+            assert!(MANIFEST.contains(&format!("\n{feature} = [\"sprag-train/{feature}\"]\n")));
+        }
+    }
+
+    #[test]
     fn the_manifest_stands_alone() {
         let manifest = manifest(Path::new("/src/sprag"));
         assert!(manifest.contains("\"/src/sprag/crates/sprag-train\""));
         assert!(!manifest.contains(LIBRARY) && manifest.contains("\n[workspace]\n"));
-    }
-
-    #[test]
-    fn of_the_registry_a_build_reads_only_what_the_candidate_links() {
-        let dir = tempfile::tempdir().unwrap();
-        let registry = dir.path().join("registry");
-        let (folder, archive) = (registry.join("src/index-1/linked-1.0.0"), registry.join("cache/index-1"));
-        for path in [&folder, &archive, &registry.join("src/index-1/unlinked-1.0.0")] {
-            std::fs::create_dir_all(path).unwrap();
-        }
-        std::fs::write(archive.join("linked-1.0.0.crate"), "").unwrap();
-        let metadata = serde_json::json!({"packages": [
-            {"name": "linked", "source": "registry+x", "manifest_path": folder.join("Cargo.toml")},
-            {"name": "gpt", "source": null, "manifest_path": dir.path().join("Cargo.toml")},
-        ]});
-        let packages = packages_of(metadata.to_string().as_bytes()).unwrap();
-        assert_eq!(packages, [archive.join("linked-1.0.0.crate"), folder.clone()]);
-        let toolchain = Toolchain { cargo_home: dir.path().to_owned(), ..toolchain() };
-        let text = task_toml(&gpt(Budget::Seconds(1.0)), Path::new("/src/sprag"), &toolchain, &packages);
-        let task = Task::parse(&text, Path::new("/tmp/gpt")).unwrap();
-        let below: Vec<_> =
-            task.sandbox.build_read.iter().filter(|path| path.starts_with(&registry)).collect();
-        assert_eq!(below, [&packages[0], &packages[1]]);
     }
 
     #[test]
@@ -343,6 +459,34 @@ mod tests {
         let linked = model.split('"').filter_map(|word| word.strip_prefix("dep:")).map(str::to_owned);
         for name in wanted.chain(linked) {
             assert!(names(fetched).contains(&name), "templates/packages lacks {name}");
+        }
+    }
+
+    /// The values that a knob of the template can take.
+    fn choices(knob: &str) -> Vec<usize> {
+        let constant = format!("\nconst {knob}: usize = ");
+        let range = TRAIN[..TRAIN.find(&constant).unwrap()].lines().last().unwrap();
+        let range = range.strip_prefix("/// knob: choice ").unwrap();
+        range.split('|').map(|value| value.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn no_choice_of_heads_and_width_gives_shapes_that_do_not_fit() {
+        // Key and value heads follow from the knobs, so this is the whole space.
+        assert!(TRAIN.contains("\nconst N_KV_HEAD: usize = N_HEAD.div_ceil(KV_SHARE);\n"));
+        for (heads, share) in choices("N_HEAD")
+            .into_iter()
+            .flat_map(|heads| choices("KV_SHARE").into_iter().map(move |share| (heads, share)))
+        {
+            let kv_heads = heads.div_ceil(share);
+            assert!(heads.is_multiple_of(kv_heads), "{heads} heads cannot share {kv_heads}");
+            for width in choices("D_MODEL") {
+                // Rotary angles turn channels in pairs.
+                assert!(
+                    width.is_multiple_of(2 * heads),
+                    "{width} channels are no whole pairs for {heads} heads"
+                );
+            }
         }
     }
 

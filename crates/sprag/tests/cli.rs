@@ -1,11 +1,12 @@
 //! The program as people and scripts use it: a whole run on a tiny task, in a home of its own.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use sprag_measure::process::{self, End};
+use sprag_measure::process::{self, Cancel, Command, End, Finished, Limits};
 use tempfile::TempDir;
 
 const TASK: &str = r#"
@@ -41,12 +42,16 @@ impl Place {
         place
     }
 
-    /// The loss is the number in `number.txt`, with a little noise from the seed.
     fn with_task() -> Place {
+        Place::with(TASK)
+    }
+
+    /// The loss is the number in `number.txt`, with a little noise from the seed.
+    fn with(text: &str) -> Place {
         let place = Place::empty();
         let task = place.path("task");
         fs::create_dir(&task).unwrap();
-        fs::write(task.join("task.toml"), TASK).unwrap();
+        fs::write(task.join("task.toml"), text).unwrap();
         fs::write(task.join("number.txt"), "50\n").unwrap();
         fs::write(task.join("other.txt"), "hands off\n").unwrap();
         place.git(&["init", "--quiet", "--initial-branch=main"]);
@@ -113,6 +118,59 @@ impl Place {
         let patches = format!("patches:{}", self.path("patches").display());
         self.done(&["run", "--proposer", &patches, "--trials", "3", "--allow-unsandboxed"])
     }
+
+    /// The same run, which is sent the signal that `react` names on a line of its output.
+    fn run_under_signals(&self, react: &mut dyn FnMut(&str) -> Option<&'static str>) -> Finished {
+        let patches = format!("patches:{}", self.path("patches").display());
+        // The shell says its number and then becomes the program.
+        let script = ["-c", "echo number $$; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_sprag")];
+        let run = ["run", "--json", "--proposer", &patches, "--trials", "3", "--allow-unsandboxed"];
+        let mut command = Command::new("/bin/sh", self.path("task")).args(script).args(run);
+        command.env = self.environment();
+        let mut number = String::new();
+        process::run(command, &Limits::default(), &Cancel::default(), &mut |_, line| {
+            if let Some(said) = line.strip_prefix("number ") {
+                number = said.to_owned();
+            } else if let Some(signal) = react(line) {
+                let kill = format!("kill -s {signal} {number}");
+                let sent = process::output("/bin/sh", ["-c", &kill], Path::new("/"), &self.environment());
+                assert!(sent.unwrap().success(), "{kill}");
+            }
+        })
+        .unwrap()
+    }
+
+    /// Lines of the ledger, each with its type.
+    fn ledger(&self) -> Vec<(String, Value)> {
+        let text = fs::read_to_string(self.path("task/.sprag/runs/run-1/ledger.jsonl")).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.map(|line| (line["type"].as_str().unwrap().to_owned(), line)).collect()
+    }
+
+    /// Lets the candidate of [`patient`] go on, resumes, and checks that all ended as if nothing had been.
+    fn check_resumed(&self) {
+        fs::write(self.path("go"), "").unwrap();
+        self.run();
+        let log = self.done(&["log", "--json"]).out;
+        let marks: Vec<Value> =
+            log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["mark"].clone()).collect();
+        assert_eq!(marks, ["baseline", "win", "loss", "invalid"]);
+        let mut scored = BTreeSet::new();
+        for (_, line) in self.ledger().iter().filter(|(_, line)| line["outcome"]["scored"].is_object()) {
+            let execution = ["trial", "arm", "seed"].map(|name| line[name].as_u64());
+            assert!(scored.insert(execution), "{line} was made twice");
+        }
+    }
+}
+
+/// A task whose candidate does not end before a person says so.
+fn patient() -> String {
+    TASK.replace("echo loss", "while [ ! -e {task}/../go ]; do sleep 0.1; done; echo loss")
+}
+
+/// True for the event that an execution begins.
+fn begins(line: &str) -> bool {
+    line.contains("\"type\":\"measure_started\"")
 }
 
 #[test]
@@ -225,6 +283,74 @@ fn events_are_json_lines() {
 }
 
 #[test]
+fn a_report_that_cannot_be_made_is_said() {
+    let place = Place::with_task();
+    let task = place.path("task/task.toml");
+    // A proposer is the user's own program: nothing keeps this one from breaking the contract under way.
+    let proposer = format!("command:echo 40 > number.txt; echo broken > {}", task.display());
+    let answer =
+        place.sprag(&["run", "--json", "--proposer", &proposer, "--trials", "1", "--allow-unsandboxed"]);
+    assert_eq!(answer.status, 0, "what was recorded stands: {}", answer.err);
+    assert!(answer.err.contains("cannot write the report: task.toml:1"), "{}", answer.err);
+}
+
+#[test]
+fn ctrl_c_stops_once_the_measurement_under_way_is_recorded() {
+    let place = Place::with(&patient());
+    let finished = place.run_under_signals(&mut |line| {
+        if line.contains("stopping once") {
+            // Heard while the candidate still waited.
+            fs::write(place.path("go"), "").unwrap();
+        }
+        begins(line).then_some("INT")
+    });
+    assert_eq!(finished.end, End::Exited(130), "{}", finished.stderr.text());
+    let ledger = place.ledger();
+    let (kind, last) = ledger.last().unwrap();
+    assert_eq!(kind, "measured");
+    assert!(last["outcome"]["scored"].is_object(), "{last}");
+    assert_eq!(ledger.iter().filter(|(kind, _)| kind == "measure_started").count(), 1);
+    place.check_resumed();
+}
+
+#[test]
+fn a_second_ctrl_c_kills_what_is_under_way() {
+    let place = Place::with(&patient());
+    let finished = place
+        .run_under_signals(&mut |line| (begins(line) || line.contains("stopping once")).then_some("INT"));
+    assert_eq!(finished.end, End::Exited(130), "{}", finished.stderr.text());
+    assert!(finished.stderr.text().contains("stopping now"), "{}", finished.stderr.text());
+    let ledger = place.ledger();
+    assert_eq!(ledger.last().unwrap().1["outcome"], Value::from("interrupted"));
+    place.check_resumed();
+}
+
+#[test]
+fn a_program_that_is_killed_outright_resumes() {
+    let place = Place::with(&patient());
+    let finished = place.run_under_signals(&mut |line| begins(line).then_some("KILL"));
+    assert_eq!(finished.end, End::Signalled(9));
+    assert_eq!(place.ledger().last().unwrap().0, "measure_started");
+    assert_eq!(place.json(&["status", "--json"])["running"], Value::from(false));
+    place.check_resumed();
+}
+
+#[test]
+fn a_candidate_does_not_see_keys_in_the_environment() {
+    let place = Place::with(&TASK.replace("echo loss", "env; echo loss"));
+    let mut environment = place.environment();
+    environment.push(("API_KEY".into(), "a-secret-key".into()));
+    let arguments =
+        ["run", "--json", "--proposer", "patches:../patches", "--trials", "1", "--allow-unsandboxed"];
+    let output =
+        process::output(env!("CARGO_BIN_EXE_sprag"), arguments, &place.path("task"), &environment).unwrap();
+    assert!(output.success(), "{}", output.error_text());
+    let said = output.text();
+    assert!(said.contains("\"text\":\"PATH="), "the candidate prints its environment: {said}");
+    assert!(!said.contains("a-secret-key") && !said.contains("API_KEY"), "{said}");
+}
+
+#[test]
 fn doctor_finds_what_a_kill_left_and_mends_it() {
     let place = Place::with_task();
     place.run();
@@ -267,6 +393,20 @@ fn a_task_with_a_mistake_is_named_with_its_line() {
 }
 
 #[test]
+fn a_task_that_candidates_could_read_is_refused() {
+    let place = Place::with_task();
+    fs::write(place.path("task/task.toml"), format!("{TASK}[sandbox]\nread = [\"..\"]\n")).unwrap();
+    let answer = place.sprag(&["run", "--trials", "1"]);
+    if answer.status == 5 {
+        eprintln!("NOT TESTED: the sandbox is not complete here: {}", answer.err);
+        return;
+    }
+    assert_eq!(answer.status, 1, "{}", answer.err);
+    assert!(answer.err.contains("candidates could read") && answer.err.contains("hint:"), "{}", answer.err);
+    assert!(!place.path("task/.sprag").exists(), "nothing was begun");
+}
+
+#[test]
 fn init_writes_a_valid_committed_task() {
     let place = Place::empty();
     // Cargo's registry is the real one: the task's dependencies lie there.
@@ -276,6 +416,17 @@ fn init_writes_a_valid_committed_task() {
     assert_eq!(place.git(&["status", "--porcelain"]), "");
     let toml = fs::read_to_string(place.path("task/task.toml")).unwrap();
     assert!(toml.contains("tokens = 5000000"), "{toml}");
+    // The list of what a build may read becomes one argument, which the system bounds at 128 KiB.
+    assert!(toml.len() < 64 << 10, "task.toml has {} bytes", toml.len());
+    // Cargo finds in the task's own folder all that it opens before it builds.
+    let mut variables = place.environment();
+    variables.retain(|(name, _)| name != "CARGO_HOME");
+    variables.push(("CARGO_HOME".into(), place.path("task/.cargo-home").into()));
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let arguments =
+        ["metadata", "--offline", "--locked", "--format-version=1", "--filter-platform=host-tuple"];
+    let output = process::output(cargo, arguments, &place.path("task"), &variables).unwrap();
+    assert!(output.success(), "{}", output.error_text());
     let again = place.sprag_in(&place.path("home"), &["init", "gpt", "../task"]);
     assert_eq!(again.status, 1, "a task was written over");
 }

@@ -24,9 +24,12 @@ const D_MODEL: usize = 128;
 /// knob: choice 2|4|8
 const N_HEAD: usize = 4;
 
-/// Key and value heads, shared by N_HEAD / N_KV_HEAD query heads each. As many as N_HEAD: nothing is shared.
+/// Query heads that share a key and a value head. One: nothing is shared.
 /// knob: choice 1|2|4
-const N_KV_HEAD: usize = 4;
+const KV_SHARE: usize = 1;
+
+/// Key and value heads; one at least, also where there are fewer query heads than KV_SHARE.
+const N_KV_HEAD: usize = N_HEAD.div_ceil(KV_SHARE);
 
 /// Channels of the MLP's hidden layer, in units of D_MODEL. Four is what everyone begins with.
 /// knob: choice 2|3|4|6

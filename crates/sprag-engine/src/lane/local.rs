@@ -13,7 +13,7 @@ use sprag_measure::process::{
     self, Cancel, Command, End, Finished, Heartbeat, Limits, ProcessError, Stdin, Stream,
 };
 
-use super::{Arm, BuildEnd, Job, Lane, LaneError, Sign};
+use super::{Arm, BuildEnd, Job, Lane, LaneError, MeasureEnd, Sign};
 use crate::evaluator::{Message, is_score};
 use crate::event::Phase;
 use crate::record::{Invalid, Outcome, Reason, Score};
@@ -27,14 +27,25 @@ const OUTPUT_BYTES: u64 = 64 << 20;
 const FILE_BYTES: u64 = 1 << 30;
 /// Largest file that a build may write.
 const BUILD_FILE_BYTES: u64 = 8 << 30;
-/// Processes and threads of one candidate.
-const PROCESSES: u32 = 256;
-/// Processes and threads of one build.
-const BUILD_PROCESSES: u32 = 1024;
 /// Time for a candidate to leave after its last answer, and for an evaluator after its candidate is gone.
 const LEAVE: Duration = Duration::from_secs(10);
 /// Time for a candidate to be seen dead after its evaluator gave up on it.
 const DYING: Duration = Duration::from_secs(1);
+
+/// Processes and threads of one candidate on a machine with that many cores: numeric libraries start several
+/// threads a core.
+fn candidate_processes(cores: u32) -> u32 {
+    cores.saturating_mul(8).max(256)
+}
+
+/// Processes and threads of one build: each of a compiler's jobs has threads of its own.
+fn build_processes(cores: u32) -> u32 {
+    cores.saturating_mul(16).max(1024)
+}
+
+fn cores() -> u32 {
+    std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
+}
 
 /// This machine.
 #[derive(Debug)]
@@ -77,7 +88,7 @@ impl Lane for Local {
         let policy = Policy {
             read: [&spec.read[..], &spec.build_read[..]].concat(),
             write: vec![arm.worktree.clone(), arm.out.clone(), self.cache.clone(), self.scratch.clone()],
-            processes: BUILD_PROCESSES,
+            processes: build_processes(cores()),
             file_bytes: BUILD_FILE_BYTES,
             on_network: OnViolation::Refuse,
             ..self.policy()
@@ -85,7 +96,7 @@ impl Lane for Local {
         let limits = Limits {
             wall: Some(build.timeout(longest)),
             memory_bytes: self.default_memory_bytes,
-            processes: Some(BUILD_PROCESSES),
+            processes: Some(build_processes(cores())),
             output_bytes: Some(OUTPUT_BYTES),
             gentle: Duration::from_secs(2),
             ..Limits::default()
@@ -104,7 +115,7 @@ impl Lane for Local {
             End::Cancelled => return Ok(BuildEnd::Interrupted),
             End::TimedOut => {
                 let limit = build.timeout(longest).as_secs();
-                return Ok(BuildEnd::Failed(format!("the build did not end within {limit} s")));
+                return Ok(BuildEnd::TimedOut(format!("the build did not end within {limit} s")));
             }
             end => {
                 log.push(format!("the build {end}"));
@@ -128,7 +139,12 @@ impl Lane for Local {
         Ok(BuildEnd::Done)
     }
 
-    fn measure(&mut self, arm: &Arm, job: &Job, watch: &mut dyn FnMut(Sign)) -> Result<Outcome, LaneError> {
+    fn measure(
+        &mut self,
+        arm: &Arm,
+        job: &Job,
+        watch: &mut dyn FnMut(Sign),
+    ) -> Result<MeasureEnd, LaneError> {
         self.fresh_scratch()?;
         let phase = if job.smoke { "smoke" } else { "run" };
         let budget = job.budget.to_string();
@@ -139,12 +155,13 @@ impl Lane for Local {
         let policy = Policy {
             read: [&spec.read[..], &spec.run_read[..], &[arm.out.clone(), arm.worktree.clone()]].concat(),
             write: vec![self.scratch.clone()],
+            devices: spec.devices.present(),
             ..self.policy()
         };
         let command = self.confine(command, &policy);
         watch(Sign::Phase(if job.smoke { Phase::Smoke } else { Phase::Run }));
         let limits = self.limits(job);
-        let outcome = match &self.task.evaluate {
+        let end = match &self.task.evaluate {
             Some(evaluate) if evaluate.channel => {
                 let evaluator = self.command(&evaluate.command, &evaluate.env, &values, &self.task.dir)?;
                 self.measure_beside(command, evaluator, &limits, watch)?
@@ -154,11 +171,11 @@ impl Lane for Local {
                 let wall = evaluate.timeout.or(limits.wall);
                 self.measure_after(command, evaluator, &limits, wall, job.smoke, watch)?
             }
-            None => self.measure_pattern(command, &limits, job.smoke, watch)?,
+            None => MeasureEnd::Done(self.measure_pattern(command, &limits, job.smoke, watch)?),
         };
         // The outcome stands whatever becomes of the litter; the next execution empties the folder again.
         let _ = self.fresh_scratch();
-        Ok(outcome)
+        Ok(end)
     }
 }
 
@@ -167,9 +184,10 @@ impl Local {
         Policy {
             read: Vec::new(),
             write: Vec::new(),
+            devices: Vec::new(),
             network: Network::None,
             on_network: OnViolation::Kill,
-            processes: PROCESSES,
+            processes: candidate_processes(cores()),
             file_bytes: FILE_BYTES,
             open_files: 1024,
         }
@@ -187,7 +205,7 @@ impl Local {
             silence: Some(run.silence(job.budget)),
             heartbeat: Some(Heartbeat::default()),
             memory_bytes: run.memory_bytes.or(self.default_memory_bytes),
-            processes: Some(PROCESSES),
+            processes: Some(candidate_processes(cores())),
             output_bytes: Some(OUTPUT_BYTES),
             gentle: Duration::ZERO,
         }
@@ -247,7 +265,7 @@ impl Local {
         evaluator: Command,
         limits: &Limits,
         watch: &mut dyn FnMut(Sign),
-    ) -> Result<Outcome, LaneError> {
+    ) -> Result<MeasureEnd, LaneError> {
         let (ours, theirs) = UnixStream::pair().map_err(|error| LaneError::new("make the channel", error))?;
         let candidate = candidate.stdin(Stdin::Socket(OwnedFd::from(theirs)));
         let evaluator = evaluator.stdin(Stdin::Socket(OwnedFd::from(ours)));
@@ -316,7 +334,7 @@ impl Local {
             }
         });
         if self.kill.is_cancelled() {
-            return Ok(Outcome::Interrupted);
+            return Ok(MeasureEnd::Done(Outcome::Interrupted));
         }
         let [Some(candidate), Some(evaluator)] = ends else {
             return Err(LaneError::new("run candidate and evaluator", "one of them never ended"));
@@ -335,10 +353,10 @@ impl Local {
         evaluator_wall: Option<Duration>,
         smoke: bool,
         watch: &mut dyn FnMut(Sign),
-    ) -> Result<Outcome, LaneError> {
+    ) -> Result<MeasureEnd, LaneError> {
         let candidate = self.run_alone(candidate, limits, watch, "the candidate")?;
         if let Some(outcome) = self.without_score(&candidate) {
-            return Ok(outcome);
+            return Ok(MeasureEnd::Done(outcome));
         }
         watch(Sign::Phase(Phase::Evaluate));
         let mut answer = None;
@@ -351,11 +369,11 @@ impl Local {
             })
             .map_err(|error| LaneError::new("run the evaluator", error))?;
         if evaluator.end == End::Cancelled {
-            return Ok(Outcome::Interrupted);
+            return Ok(MeasureEnd::Done(Outcome::Interrupted));
         }
         match combine(answer, &candidate, &evaluator) {
-            Outcome::Scored(_) if smoke => Ok(Outcome::Passed),
-            outcome => Ok(outcome),
+            MeasureEnd::Done(Outcome::Scored(_)) if smoke => Ok(MeasureEnd::Done(Outcome::Passed)),
+            end => Ok(end),
         }
     }
 
@@ -387,7 +405,7 @@ impl Local {
         if smoke {
             return Ok(Outcome::Passed);
         }
-        let invalid = |reason, detail| Ok(Outcome::Invalid(Invalid { reason, detail }));
+        let invalid = |reason, detail| Ok(Outcome::Invalid(Invalid::new(reason, detail)));
         let Some(text) = found else {
             let detail = format!("no line of its output matches `{}`", pattern.as_str());
             return invalid(Reason::NoMetric, with_tail(detail, &finished));
@@ -434,30 +452,54 @@ enum Told {
 }
 
 /// What candidate's end, evaluator's end and evaluator's answer mean together.
-fn combine(answer: Option<Outcome>, candidate: &Finished, evaluator: &Finished) -> Outcome {
+fn combine(answer: Option<Outcome>, candidate: &Finished, evaluator: &Finished) -> MeasureEnd {
     let died = classify(candidate);
-    match (answer, died) {
+    let outcome = match (answer, died) {
         (Some(Outcome::Scored(mut score)), None) => {
             add_facts(&mut score, candidate);
             Outcome::Scored(score)
         }
         (Some(Outcome::Passed), None) => Outcome::Passed,
         // It answered well and then broke a limit or crashed: a crash has no metric.
-        (Some(Outcome::Scored(_) | Outcome::Passed), Some(died)) => Outcome::Invalid(died),
+        (Some(Outcome::Scored(score)), Some(died)) => {
+            Outcome::Invalid(Invalid { facts: score.facts, curve: score.curve, ..died })
+        }
+        (Some(Outcome::Passed), Some(died)) => Outcome::Invalid(died),
         (Some(Outcome::Invalid(invalid)), died) => {
             // The evaluator sees a dead candidate as a broken connection; how it died says more.
             let vague = matches!(
                 invalid.reason,
                 Reason::Crash | Reason::Protocol | Reason::Timeout | Reason::Silence
             );
-            Outcome::Invalid(died.filter(|_| vague && candidate.end != End::Cancelled).unwrap_or(invalid))
+            match died.filter(|_| vague && candidate.end != End::Cancelled) {
+                Some(Invalid { reason, detail, .. }) => {
+                    Outcome::Invalid(Invalid { reason, detail, ..invalid })
+                }
+                None => Outcome::Invalid(invalid),
+            }
+        }
+        (_, died) if broke_down(evaluator) && may_follow_the_evaluator(candidate, died.as_ref()) => {
+            let what = format!("the evaluator {} without an answer", evaluator.end);
+            return MeasureEnd::NoAnswer(with_tail(what, evaluator));
         }
         (_, Some(died)) if candidate.end != End::Cancelled => Outcome::Invalid(died),
         _ => {
             let what = format!("the evaluator {} without an answer", evaluator.end);
-            Outcome::Invalid(Invalid { reason: Reason::Evaluator, detail: with_tail(what, evaluator) })
+            Outcome::Invalid(Invalid::new(Reason::Evaluator, with_tail(what, evaluator)))
         }
-    }
+    };
+    MeasureEnd::Done(outcome)
+}
+
+/// True for an end that is the evaluator's own; one that we stopped, or that left in order, broke nothing.
+fn broke_down(evaluator: &Finished) -> bool {
+    matches!(evaluator.end, End::Exited(_) | End::Signalled(_)) && !evaluator.end.success()
+}
+
+/// True for an end that a dying evaluator can bring about: a candidate whose connection breaks crashes, or is
+/// stopped because it does not leave. Limits and refusals are broken by nobody but the candidate.
+fn may_follow_the_evaluator(candidate: &Finished, died: Option<&Invalid>) -> bool {
+    candidate.end == End::Cancelled || died.is_none_or(|died| died.reason == Reason::Crash)
 }
 
 /// Why a candidate that ended like this has no score; `None` when it ended well.
@@ -465,7 +507,7 @@ fn classify(finished: &Finished) -> Option<Invalid> {
     if let Some(why) = sandbox::setup_error(finished) {
         // A candidate can print that line too, so it is no reason to stop the whole run.
         let detail = format!("the sandbox did not start the candidate: {why}");
-        return Some(Invalid { reason: Reason::Evaluator, detail });
+        return Some(Invalid::new(Reason::Evaluator, detail));
     }
     let reason = match finished.end {
         End::Exited(0) => return None,
@@ -476,14 +518,14 @@ fn classify(finished: &Finished) -> Option<Invalid> {
         End::TimedOut => Reason::Timeout,
         End::Cancelled => {
             let detail = "it did not leave after its last answer".to_owned();
-            return Some(Invalid { reason: Reason::Timeout, detail });
+            return Some(Invalid::new(Reason::Timeout, detail));
         }
         End::Silent => Reason::Silence,
         End::MemoryExceeded => Reason::Memory,
         End::OutputExceeded => Reason::Output,
         End::TooManyProcesses => Reason::Processes,
     };
-    Some(Invalid { reason, detail: with_tail(format!("the candidate {}", finished.end), finished) })
+    Some(Invalid::new(reason, with_tail(format!("the candidate {}", finished.end), finished)))
 }
 
 /// An error exit whose last words are those of a refused system call.
@@ -534,4 +576,16 @@ fn copy_synced(from: &Path, to: &Path) -> std::io::Result<()> {
     fs::copy(from, &partial)?;
     fs::File::open(&partial)?.sync_all()?;
     fs::rename(partial, to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_cores_may_have_more_threads() {
+        assert_eq!((candidate_processes(2), build_processes(2)), (256, 1024));
+        assert_eq!((candidate_processes(192), build_processes(192)), (1536, 3072));
+        assert_eq!((candidate_processes(u32::MAX), build_processes(u32::MAX)), (u32::MAX, u32::MAX));
+    }
 }

@@ -54,7 +54,7 @@ pub fn admit(
     let changes = repo.changes(worktree, parent)?;
     let (ignored, changes): (Vec<Change>, Vec<Change>) =
         changes.into_iter().partition(|change| change.kind == ChangeKind::Ignored);
-    let invalid = |reason, detail: String| Ok(Err(Invalid { reason, detail }));
+    let invalid = |reason, detail: String| Ok(Err(Invalid::new(reason, detail)));
 
     let outside: Vec<String> = changes.iter().filter_map(|change| refusal(task, change)).collect();
     if !outside.is_empty() {

@@ -4,7 +4,7 @@
 //! `proposal.json` beside the brief; if it says nothing, the changed files speak.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -58,15 +58,9 @@ impl Proposer for CommandProposer {
         let ideas = hypotheses::refresh(&own, brief.hypotheses).map_err(failed("read hypotheses.md"))?;
         let open: Vec<&Idea> = ideas.iter().filter(|idea| !idea.done).collect();
         brief::write(brief, &open).map_err(failed("write the brief"))?;
-        let answer_path = brief.brief_dir.join("proposal.json");
-        // A repair must not take the first attempt's answer for its own.
-        let old = read_answer(&answer_path)?.unwrap_or_default();
-        remove(&answer_path).map_err(failed("remove the old proposal.json"))?;
         self.run(brief)?;
-        let answer = read_answer(&answer_path)?.unwrap_or(match brief.repair {
-            Some(_) => old,
-            None => Answer::default(),
-        });
+        let answer = read_answer(&brief.brief_dir.join("proposal.json"))?;
+        let answer = answer.or_else(|| earlier_answer(brief)).unwrap_or_default();
         if let Some(reason) = answer.exhausted {
             return Err(Declined::Exhausted(one_line(&reason)));
         }
@@ -139,11 +133,16 @@ fn read_answer(path: &Path) -> Result<Option<Answer>, Declined> {
         .map_err(|cause| Declined::Failed(format!("proposal.json is not as the brief says: {cause}")))
 }
 
-fn remove(path: &PathBuf) -> std::io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => Err(cause),
-        _ => Ok(()),
-    }
+/// What was said of a proposal that is to be repaired holds for its repair.
+fn earlier_answer(brief: &Brief<'_>) -> Option<Answer> {
+    let proposed = brief.state.trial(brief.trial)?.proposed.clone().filter(|_| brief.repair.is_some())?;
+    Some(Answer {
+        title: Some(proposed.title),
+        hypothesis: proposed.hypothesis,
+        family: proposed.family,
+        idea: proposed.idea.map(IdeaRef::Text),
+        exhausted: None,
+    })
 }
 
 fn one_line(text: &str) -> String {

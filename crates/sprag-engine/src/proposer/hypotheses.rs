@@ -5,7 +5,6 @@
 use std::io;
 use std::path::Path;
 
-use crate::record::TrialId;
 use crate::state::Trial;
 
 /// Name of the file in a task folder.
@@ -74,20 +73,37 @@ fn merge(own: &str, copied: &str) -> String {
     lines.join("\n") + "\n"
 }
 
-/// Ticks an idea off in the copy, with what came of it. An idea that is not there, or ticked, stays as it is.
-pub fn tick(copy: &Path, idea: &str, trial: &Trial) -> io::Result<()> {
+/// Brings the copy's boxes into agreement with the ledger: an idea is ticked off with what came of the first
+/// trial of it that stands, and not ticked any more when that trial was taken back. Boxes that people ticked, and
+/// outcomes that other runs wrote, stay as they are.
+pub fn mark(copy: &Path, trials: &[Trial]) -> io::Result<()> {
     let Some(text) = read(copy)? else { return Ok(()) };
-    let Some(found) = parse(&text).into_iter().find(|found| found.text == idea && !found.done) else {
-        return Ok(());
-    };
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    let old = &lines[found.line];
-    let indent = &old[..old.len() - old.trim_start().len()];
-    lines[found.line] = format!("{indent}- [x] {} {}", found.text, outcome(trial.id, trial));
-    write(copy, &(lines.join("\n") + "\n"))
+    for idea in parse(&text) {
+        let line = &mut lines[idea.line];
+        let of_idea = |trial: &&Trial| trial.idea() == Some(idea.text.as_str());
+        let ours = trials.iter().filter(of_idea).find(|trial| line.contains(&named(trial)));
+        if idea.done && !ours.is_some_and(|trial| trial.undone) {
+            continue;
+        }
+        let indent = &line[..line.len() - line.trim_start().len()];
+        let standing = trials.iter().filter(of_idea).find(|trial| trial.verdict.is_some() && !trial.undone);
+        *line = match standing {
+            Some(trial) => format!("{indent}- [x] {} {}", idea.text, outcome(trial)),
+            None if idea.done => format!("{indent}- [ ] {}", idea.text),
+            None => continue,
+        };
+    }
+    let marked = lines.join("\n") + "\n";
+    if marked == text { Ok(()) } else { write(copy, &marked) }
 }
 
-fn outcome(id: TrialId, trial: &Trial) -> String {
+/// How an outcome begins that this trial wrote.
+fn named(trial: &Trial) -> String {
+    format!(" (trial {}: ", trial.id)
+}
+
+fn outcome(trial: &Trial) -> String {
     let word = trial.verdict.as_ref().map_or("no verdict", |verdict| verdict.word());
     match trial.effect() {
         Some(effect) => {
@@ -96,9 +112,9 @@ fn outcome(id: TrialId, trial: &Trial) -> String {
             } else {
                 String::new()
             };
-            format!("(trial {id}: {word}, gain {:+.4}{sigmas})", effect.gain)
+            format!("{}{word}, gain {:+.4}{sigmas})", named(trial).trim_start(), effect.gain)
         }
-        None => format!("(trial {id}: {word})"),
+        None => format!("{}{word})", named(trial).trim_start()),
     }
 }
 

@@ -19,6 +19,10 @@ impl Proposer for Patches {
         false
     }
 
+    fn is_counted(&self) -> bool {
+        true
+    }
+
     fn propose(&mut self, brief: &Brief<'_>) -> Result<Proposal, Declined> {
         let patches = list(&self.dir).map_err(|cause| {
             Declined::Exhausted(format!("read the folder of patches {}: {cause}", self.dir.display()))

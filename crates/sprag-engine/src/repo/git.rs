@@ -21,6 +21,9 @@ const HERMETIC: &[&str] = &[
     "core.fileMode=true",
     "core.symlinks=true",
     "core.quotePath=false",
+    // Like the ledger, which names them: a commit that power loss took back could never be resumed. Git
+    // before 2.36 does not know the setting and passes it over.
+    "core.fsync=loose-object,reference",
     "core.attributesFile=/dev/null",
     "core.excludesFile=/dev/null",
     "commit.gpgSign=false",

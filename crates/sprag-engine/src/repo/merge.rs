@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::git::{Arg, accept};
-use super::{Repo, RepoError};
+use super::{Repo, RepoError, short};
 use crate::record::CommitId;
 
 impl Repo {
@@ -46,7 +46,7 @@ impl Repo {
     }
 
     /// The folder where a branch is checked out.
-    fn checkout_of(&self, name: &str) -> Result<Option<PathBuf>, RepoError> {
+    pub(super) fn checkout_of(&self, name: &str) -> Result<Option<PathBuf>, RepoError> {
         let list = self.git(&self.dir, &[], &[&"worktree", &"list", &"--porcelain"])?;
         let mut folder = None;
         for line in list.lines() {
@@ -127,7 +127,7 @@ impl Repo {
             }
         }
         if !conflicts.is_empty() {
-            let champion = champion.get(..12).unwrap_or(champion).to_owned();
+            let champion = short(champion).to_owned();
             return Err(RepoError::Conflict { branch: branch.to_owned(), champion, paths: conflicts });
         }
         self.git(&self.dir, &env, &[&"write-tree"])

@@ -258,6 +258,26 @@ fn prune_leaves_the_users_own_worktrees_alone() {
 }
 
 #[test]
+fn only_our_own_leftovers_are_removed() {
+    let fixture = Fixture::new();
+    let git = fixture.task().join(".git");
+    let ours =
+        ["refs/heads/sprag/run-1.lock", "refs/sprag/run-1/3.lock", "sprag-index-a-7", "sprag-merge-7/old"];
+    let theirs = ["index.lock", "refs/heads/main.lock", "packed-refs.lock"];
+    for path in ours.iter().chain(&theirs).map(|name| git.join(name)) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "").unwrap();
+    }
+    let head = fixture.repo.head().unwrap();
+    assert!(fixture.repo.set_ref("refs/sprag/run-1/3", &head, None).is_err(), "a lock stops git");
+    assert_eq!(fixture.repo.leftovers().len(), ours.len());
+    fixture.repo.remove_leftovers().unwrap();
+    assert_eq!(fixture.repo.leftovers(), [] as [PathBuf; 0]);
+    assert!(theirs.iter().all(|name| git.join(name).exists()));
+    fixture.repo.set_ref("refs/sprag/run-1/3", &head, None).unwrap();
+}
+
+#[test]
 fn champion_arrives_as_one_commit_in_a_clean_checkout() {
     let fixture = Fixture::new();
     let (repo, base) = (&fixture.repo, fixture.repo.head().unwrap());
@@ -327,10 +347,46 @@ fn folders_that_are_no_task_repository_are_named() {
     assert!(no_commit.contains("commit the task's files"), "{no_commit}");
 }
 
+/// Git counts its syncs in its trace from 2.36 on, which also is the first that can be told to make them.
+#[test]
+fn objects_and_refs_are_synced_to_the_disk() {
+    let fixture = Fixture::new();
+    let (repo, task) = (&fixture.repo, fixture.task());
+    let trace = fixture.root.path().join("trace");
+    let syncs = |args: &[git::Arg]| {
+        let _ = fs::remove_file(&trace);
+        let env: [(&str, git::Arg); 1] = [("GIT_TRACE2_PERF", &trace)];
+        repo.git(&task, &env, args).unwrap();
+        fs::read_to_string(&trace).unwrap().contains("hardware-flush")
+    };
+    let version = repo.git(&task, &[], &[&"version"]).unwrap();
+    let mut numbers = version.split(|sign: char| !sign.is_ascii_digit()).filter_map(|part| part.parse().ok());
+    let can_sync = (numbers.next(), numbers.next()) >= (Some(2), Some(36));
+    fs::write(task.join("new"), "new\n").unwrap();
+    assert_eq!(syncs(&[&"hash-object", &"-w", &"new"]), can_sync, "a loose object");
+    assert_eq!(syncs(&[&"update-ref", &"refs/sprag/run-1/1", &repo.head().unwrap()]), can_sync, "a ref");
+    assert!(!syncs(&[&"rev-parse", &"HEAD"]), "the trace tells reading from writing");
+}
+
 #[test]
 fn exclude_is_written_once() {
     let fixture = Fixture::new();
     fixture.repo.exclude(".sprag/").unwrap();
     let text = fs::read_to_string(fixture.task().join(".git/info/exclude")).unwrap();
     assert_eq!(text.matches(".sprag/").count(), 1);
+}
+
+#[test]
+fn what_the_user_excludes_stays_whatever_its_bytes() {
+    let fixture = Fixture::new();
+    let info = fixture.task().join(".git/info");
+    fs::write(info.join("exclude"), b"caf\xe9\nlast").unwrap();
+    fixture.repo.exclude(".sprag/").unwrap();
+    assert_eq!(fs::read(info.join("exclude")).unwrap(), b"caf\xe9\nlast\n.sprag/\n");
+    assert_eq!(fs::read_dir(&info).unwrap().count(), 1, "nothing is left beside it");
+    // A name that cannot be written: the old file stays whole.
+    fs::write(info.join("exclude"), "mine\n").unwrap();
+    fs::create_dir(info.join("exclude.sprag-partial")).unwrap();
+    assert!(fixture.repo.exclude(".sprag/").is_err());
+    assert_eq!(fs::read_to_string(info.join("exclude")).unwrap(), "mine\n");
 }

@@ -3,9 +3,9 @@
 use super::steps::Steps;
 use super::{EngineError, Setup};
 use crate::event::Observer;
-use crate::lane::{Arm, BuildEnd, Job, Lane, LaneError, Sign};
-use crate::record::{CommitId, Outcome, TrialId};
-use crate::repo::RepoError;
+use crate::lane::{Arm, BuildEnd, Job, Lane, LaneError, MeasureEnd, Sign};
+use crate::record::{CommitId, TrialId};
+use crate::repo::{Repo, RepoError};
 use crate::session::unbiased_scores;
 use crate::state::State;
 
@@ -39,9 +39,12 @@ pub struct Merged {
 /// # Errors
 /// Nothing was kept, the branch cannot take the change, or the checkout is not clean.
 pub fn merge(setup: Setup, branch: Option<&str>, observer: &mut dyn Observer) -> Result<Merged, EngineError> {
-    let mut steps = open_existing(setup, observer)?;
+    bring(&mut open_existing(setup, observer)?, branch)
+}
+
+pub(super) fn bring(steps: &mut Steps<'_>, branch: Option<&str>) -> Result<Merged, EngineError> {
     let state = steps.state().clone();
-    let (Some(run), Some(trial)) = (&state.run, state.incumbent.filter(|trial| *trial > 0)) else {
+    let Some(trial) = state.incumbent.filter(|trial| *trial > 0) else {
         return Err(EngineError::Refused(
             "merge the champion: no trial was kept, so there is nothing to merge".into(),
         ));
@@ -55,11 +58,12 @@ pub fn merge(setup: Setup, branch: Option<&str>, observer: &mut dyn Observer) ->
         })?,
     };
     let tip = state.tip.clone().unwrap_or_default();
+    let base = merge_base(&state, steps.repo(), &branch)?;
     let message = evidence(&state);
     // A merge that was cut off may have reached the branch: then only its record is missing.
     let cut_off = state.merging.as_ref() == Some(&(trial, branch.clone()));
     steps.merge_started(trial, branch.clone())?;
-    let commit = match steps.repo().merge_into(&branch, &run.base, &tip, &message) {
+    let commit = match steps.repo().merge_into(&branch, &base, &tip, &message) {
         Err(RepoError::NothingToMerge { .. }) if cut_off => steps.repo().branch_tip(&branch)?,
         merged => merged?,
     };
@@ -67,7 +71,22 @@ pub fn merge(setup: Setup, branch: Option<&str>, observer: &mut dyn Observer) ->
     Ok(Merged { trial, commit, branch, message })
 }
 
-fn open_existing(setup: Setup, observer: &mut dyn Observer) -> Result<Steps<'_>, EngineError> {
+/// What the branch already holds of the run: the code that its last merge brought there, else the code that
+/// the run began with. Measured from the beginning, a second win on the same line would look like a conflict.
+fn merge_base(state: &State, repo: &Repo, branch: &str) -> Result<CommitId, RepoError> {
+    let tip = repo.branch_tip(branch)?;
+    for (trial, merged) in state.merges.iter().rev() {
+        let code = state.trial(*trial).and_then(|trial| trial.proposed.as_ref());
+        if let Some(code) = code
+            && repo.is_ancestor(merged, &tip)?
+        {
+            return Ok(code.commit.clone());
+        }
+    }
+    Ok(state.run.as_ref().map(|run| run.base.clone()).unwrap_or_default())
+}
+
+pub(super) fn open_existing(setup: Setup, observer: &mut dyn Observer) -> Result<Steps<'_>, EngineError> {
     let name = super::named_or_latest(&setup.task.dir, setup.run.as_deref())?;
     let setup = Setup { run: Some(name), new_run: false, ..setup };
     Steps::open_only(setup, Box::new(NoLane), Vec::new(), observer)
@@ -124,7 +143,7 @@ impl Lane for NoLane {
         Err(LaneError::new("build", "this command executes nothing"))
     }
 
-    fn measure(&mut self, _: &Arm, _: &Job, _: &mut dyn FnMut(Sign)) -> Result<Outcome, LaneError> {
+    fn measure(&mut self, _: &Arm, _: &Job, _: &mut dyn FnMut(Sign)) -> Result<MeasureEnd, LaneError> {
         Err(LaneError::new("measure", "this command executes nothing"))
     }
 }

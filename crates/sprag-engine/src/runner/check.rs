@@ -6,10 +6,10 @@ use serde::Serialize;
 use sprag_measure::{clock, stats};
 
 use super::lock::Lock;
-use super::{EngineError, Layout, Setup, load, open_repo};
+use super::{EngineError, Layout, Setup, comparable, enough_space, load, open_repo};
 use crate::event::{Event, Observer};
 use crate::gate::{self, Screened};
-use crate::lane::{Arm, BuildEnd, Job, Lane, Local, Sign};
+use crate::lane::{Arm, BuildEnd, Job, Lane, Local, MeasureEnd, Sign};
 use crate::record::{Effect, Invalid, Measure, Outcome, Purpose, Reason, TrialId};
 use crate::session::{noise, split_mix, unbiased_scores};
 use crate::state::State;
@@ -49,13 +49,15 @@ pub struct Incumbent {
 /// Builds, smoke-tests and scores the working tree once.
 ///
 /// # Errors
-/// Another program works on the task, or files outside the mutable ones differ from the commit.
+/// Another program works on the task, files outside the mutable ones differ from the commit, or the task is
+/// not what it was when the run began.
 pub fn check(setup: Setup, observer: &mut dyn Observer) -> Result<CheckReport, EngineError> {
     let task = &setup.task;
     let layout = Layout::of(&task.dir);
     let _lock = Lock::take(&layout, &format!("with `sprag check` since {}", clock::now_rfc3339()))?;
     let repo = open_repo(&setup)?;
     repo.exclude(".sprag/")?;
+    repo.remove_leftovers()?;
     let state = match load(&task.dir, setup.run.as_deref()) {
         Ok((state, _)) => state,
         Err(EngineError::NoRun { .. }) if setup.run.is_none() => State::default(),
@@ -63,13 +65,14 @@ pub fn check(setup: Setup, observer: &mut dyn Observer) -> Result<CheckReport, E
     };
     let arm = Arm { worktree: layout.worktrees().join("check"), out: layout.outs().join("check") };
     clear(&repo, &arm)?;
+    enough_space(&layout)?;
     // Against what the run began with: its scores hold for those fixed files alone.
     let base = match &state.run {
         Some(run) => run.base.clone(),
         None => repo.head()?,
     };
     repo.worktree_add(&arm.worktree, &base)?;
-    let changed = copy_mutable(&setup, &arm.worktree);
+    let changed = compares(&setup, &state, &arm.worktree).and_then(|()| copy_mutable(&setup, &arm.worktree));
     let scored = changed.and_then(|changed| Ok((changed, score(&setup, &layout, &arm, &state, observer)?)));
     clear(&repo, &arm)?;
     let (changed, (seed, outcome)) = scored?;
@@ -92,6 +95,12 @@ pub fn check(setup: Setup, observer: &mut dyn Observer) -> Result<CheckReport, E
     };
     let metric = task.metric.name.clone();
     Ok(CheckReport { metric, changed, seed, outcome, incumbent, effect, promising })
+}
+
+/// A score is told against those of the run, so it must be made as they were.
+fn compares(setup: &Setup, state: &State, base: &Path) -> Result<(), EngineError> {
+    let Some(run) = &state.run else { return Ok(()) };
+    comparable("compare with", run, setup, &setup.task.fixed_sha256(base)?)
 }
 
 /// Copies the mutable files of the user's checkout; other differences are refused by name.
@@ -160,18 +169,29 @@ fn score(
         BuildEnd::Done => {}
         BuildEnd::Interrupted => return Ok((seed, Outcome::Interrupted)),
         BuildEnd::Failed(detail) => {
-            return Ok((seed, Outcome::Invalid(Invalid { reason: Reason::Build, detail })));
+            return Ok((seed, Outcome::Invalid(Invalid::new(Reason::Build, detail))));
+        }
+        BuildEnd::TimedOut(detail) => {
+            return Ok((seed, Outcome::Invalid(Invalid::new(Reason::BuildTimeout, detail))));
         }
     }
     let mut job = Job { seed, budget: task.budget, smoke: true, longest: None };
     if task.has_smoke() {
-        let smoke = lane.measure(arm, &job, &mut watch)?;
+        let smoke = outcome(trial, lane.measure(arm, &job, &mut watch)?)?;
         if matches!(smoke, Outcome::Invalid(_) | Outcome::Interrupted) {
             return Ok((seed, smoke));
         }
     }
     job.smoke = false;
-    Ok((seed, lane.measure(arm, &job, &mut watch)?))
+    Ok((seed, outcome(trial, lane.measure(arm, &job, &mut watch)?)?))
+}
+
+/// A person is there to ask again, so nothing is repeated here.
+fn outcome(trial: TrialId, end: MeasureEnd) -> Result<Outcome, EngineError> {
+    match end {
+        MeasureEnd::Done(outcome) => Ok(outcome),
+        MeasureEnd::NoAnswer(detail) => Err(EngineError::Evaluator { trial, detail }),
+    }
 }
 
 fn clear(repo: &crate::repo::Repo, arm: &Arm) -> Result<(), EngineError> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::lock::Lock;
-use super::{Layout, load, runs};
+use super::{Layout, litter, load, runs};
 use crate::ledger;
 use crate::repo::Repo;
 use crate::task::Task;
@@ -91,6 +91,9 @@ pub fn doctor(task_dir: &Path, fix: bool) -> Vec<Finding> {
             findings.push(Finding::note(error.to_string(), "let it finish before `sprag doctor --fix`"))
         }
     }
+    if lock.is_ok() {
+        git_leftovers(&repo, fix, &mut findings);
+    }
     let fix = fix && lock.is_ok();
     examine_runs(&task, &layout, &mut findings);
     stale_folders(&task, &layout, &repo, fix, &mut findings);
@@ -114,20 +117,34 @@ fn examine_runs(task: &Task, layout: &Layout, findings: &mut Vec<Finding>) {
     }
 }
 
+/// Locks and private files that a kill in the middle of git left, where nobody is at work.
+fn git_leftovers(repo: &Repo, fix: bool, findings: &mut Vec<Finding>) {
+    let leftovers = repo.leftovers();
+    if fix && let Err(error) = repo.remove_leftovers() {
+        findings.push(Finding::problem(error.to_string(), "mend the permissions of `.git`"));
+    }
+    for path in leftovers {
+        let hint = "`sprag doctor --fix` removes it, and so does the next `sprag run`";
+        let note = Finding::note(format!("{} is left over", path.display()), hint);
+        findings.push(Finding { fixed: fix && !path.exists(), ..note });
+    }
+}
+
 /// Worktrees and build outputs that belong to no arm that can still be executed.
 fn stale_folders(task: &Task, layout: &Layout, repo: &Repo, fix: bool, findings: &mut Vec<Finding>) {
     let mut live = Vec::new();
     for run in runs(&task.dir) {
         let Ok((state, _)) = load(&task.dir, Some(&run)) else { return };
-        let open = state.open_trial().map(|trial| trial.id);
-        live.extend(state.incumbent.into_iter().chain(open).chain([0]).map(|trial| format!("{run}-{trial}")));
+        live.push((format!("{run}-"), litter::live(&state)));
     }
     for folder in [layout.worktrees(), layout.outs()] {
         let Ok(entries) = std::fs::read_dir(&folder) else { continue };
-        for entry in entries
-            .flatten()
-            .filter(|entry| !live.contains(&entry.file_name().to_string_lossy().into_owned()))
-        {
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let of = |prefix: &str| litter::trial_of(&name, prefix);
+            if live.iter().any(|(prefix, trials)| of(prefix).is_some_and(|trial| trials.contains(&trial))) {
+                continue;
+            }
             let path = entry.path();
             let hint = "`sprag doctor --fix` removes it; its commit stays under refs/sprag";
             let mut finding = Finding::note(format!("{} is left over", path.display()), hint);

@@ -57,6 +57,12 @@ impl Layout {
         self.worktrees().join(format!("{run}-{trial}"))
     }
 
+    /// Worktree of one asking of a proposer, numbered by the ledger's next line, so never used before: what a
+    /// killed program left running in an older one edits nothing that is tried.
+    pub fn asking(&self, run: &str, trial: TrialId, line: u64) -> PathBuf {
+        self.worktrees().join(format!("{run}-{trial}-ask{line}"))
+    }
+
     /// One folder for each built trial.
     pub fn outs(&self) -> PathBuf {
         self.root.join("out")
@@ -77,9 +83,15 @@ impl Layout {
         self.root.join("scratch")
     }
 
-    /// Files that proposers read.
-    pub fn brief(&self, run: &str, trial: TrialId) -> PathBuf {
-        self.run(run).join(format!("brief-{trial}"))
+    /// Says that an arm is whole: checked out, built, everything kept. Holds its commit, is written last, and
+    /// lies where no build can write.
+    pub fn ready(&self, run: &str, trial: TrialId) -> PathBuf {
+        self.run(run).join(format!("ready-{trial}"))
+    }
+
+    /// Files that a proposer reads at one asking, numbered as its worktree is.
+    pub fn brief(&self, run: &str, trial: TrialId, line: u64) -> PathBuf {
+        self.run(run).join(format!("brief-{trial}-ask{line}"))
     }
 
     /// The ticked copy of the task's `hypotheses.md`.

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 use sprag_measure::clock;
 
 use super::lock::Lock;
-use super::{EngineError, Layout, Setup, named_or_latest, number_of, open_repo, runs};
+use super::{
+    EngineError, Layout, Setup, comparable, enough_space, litter, named_or_latest, number_of, open_repo, runs,
+};
 use crate::event::{Event, Observer, Phase};
-use crate::lane::{Arm, BuildEnd, Job, Lane, Sign};
+use crate::lane::{Arm, BuildEnd, Job, Lane, MeasureEnd, Sign};
 use crate::ledger::Ledger;
 use crate::proposer::{self, Brief, Declined, Proposal, Proposer};
 use crate::record::{
@@ -64,6 +66,7 @@ impl<'a> Steps<'a> {
         let lock = Lock::take(&layout, &format!("since {}", clock::now_rfc3339()))?;
         let repo = open_repo(&setup)?;
         repo.exclude(".sprag/")?;
+        repo.remove_leftovers()?;
         let run = name_of_run(&setup, &repo)?;
         let (ledger, contents) = Ledger::open(&layout.ledger(&run))?;
         let state = State::fold(contents.lines.iter().map(|line| (line.at.as_str(), &line.record)));
@@ -81,31 +84,18 @@ impl<'a> Steps<'a> {
         Ok(steps)
     }
 
-    fn begin_or_resume(&mut self) -> Result<(), EngineError> {
+    /// Writes the run's first line, or that it goes on, and brings branch and folders into agreement with it.
+    pub(super) fn begin_or_resume(&mut self) -> Result<(), EngineError> {
+        enough_space(&self.layout)?;
         let task = &self.setup.task;
         if let Some(run) = self.state.run.clone() {
-            let changed = |what: &str| EngineError::Changed { run: run.run.clone(), what: what.into() };
-            if run.task_sha256 != task.sha256 {
-                return Err(changed("task.toml"));
-            }
-            if self.fixed_sha256_at(&run.base)? != run.fixed_sha256 {
-                return Err(changed("a file listed under `files.external`"));
-            }
+            comparable("resume", &run, &self.setup, &self.fixed_sha256_at(&run.base)?)?;
             self.append(Record::RunResumed {
                 sprag_version: self.setup.sprag_version.clone(),
+                sandbox: Some(self.setup.sandbox_facts.0.clone()),
                 sandbox_missing: self.setup.sandbox_facts.1.clone(),
                 machine: self.setup.machine.clone(),
             })?;
-            let (before, now) = (run.machine.get("cpu"), self.setup.machine.get("cpu"));
-            if before != now {
-                self.warn(
-                    format!(
-                        "this run began on another machine ({})",
-                        before.map_or("unknown", String::as_str)
-                    ),
-                    Some("scores of two machines do not compare; `sprag run --new` measures this one".into()),
-                );
-            }
         } else {
             let base = self.repo.head()?;
             let record = RunStarted {
@@ -127,11 +117,24 @@ impl<'a> Steps<'a> {
             };
             self.append(Record::RunStarted(Box::new(record)))?;
         }
-        if let (None, Some(tip)) = (self.repo.read_ref(&self.branch())?, self.state.tip.clone()) {
-            self.repo.set_ref(&self.branch(), &tip, None)?;
+        // Found out now, not after a trial was paid for; a move that was cut off is finished as the next step.
+        if self.state.pending.is_none() {
+            self.repo.move_branch(&self.branch(), &self.tip(), &self.tip())?;
         }
-        self.repo.prune()?;
-        Ok(())
+        self.mark_hypotheses();
+        self.sweep()
+    }
+
+    /// Removes what a kill between a decision and its cleaning left behind. Nobody is asked now, so no worktree
+    /// for that is worth keeping.
+    fn sweep(&self) -> Result<(), EngineError> {
+        let live = litter::live(&self.state);
+        for (path, trial) in litter::of_run(&self.layout, &self.run) {
+            if !live.contains(&trial) || litter::is_asking(&self.layout, &path) {
+                self.repo.worktree_remove(&path)?;
+            }
+        }
+        Ok(self.repo.prune()?)
     }
 
     /// Hash of the fixed files at a commit, and of the external ones as they are now.
@@ -166,6 +169,7 @@ impl<'a> Steps<'a> {
             builds: self.setup.task.build.is_some(),
             smokes: self.setup.task.has_smoke(),
             repairs,
+            circles: !self.proposers.iter().any(|one| one.is_counted()),
             max_trials: self.setup.max_trials,
         }
     }
@@ -230,71 +234,96 @@ impl<'a> Steps<'a> {
     fn propose(&mut self, id: TrialId) -> Result<Flow, EngineError> {
         let Some(trial) = self.state.trial(id).cloned() else { return Ok(Flow::On) };
         self.emit(Event::Phase { trial: id, phase: Phase::Propose, measure: None, expected_seconds: None });
-        let arm = self.arm(id);
-        let repair = trial.proposed.as_ref().and_then(|_| trial.builds.last()?.error.clone());
+        let broken = trial.proposed.as_ref().and_then(|_| trial.builds.last()?.invalid());
         let attempt = trial.builds.len() as u32;
         let from = trial.proposed.as_ref().map_or(&trial.parent, |proposed| &proposed.commit);
-        self.checkout(&arm.worktree, from)?;
-        let brief_dir = self.layout.brief(&self.run, id);
-        std::fs::create_dir_all(&brief_dir).map_err(EngineError::state("create", &brief_dir))?;
         let Some(index) = self.proposers.iter().position(|one| one.name() == trial.proposer) else {
             // A resumed run may have other proposers: the trial that waits for a gone one starts again.
             return self.start_trial(id);
         };
+        let line = self.ledger.next_seq();
+        let (worktree, brief_dir) =
+            (self.layout.asking(&self.run, id, line), self.layout.brief(&self.run, id, line));
+        self.checkout(&worktree, from)?;
+        std::fs::create_dir_all(&brief_dir).map_err(EngineError::state("create", &brief_dir))?;
         let brief = Brief {
             task: &self.setup.task,
             state: &self.state,
             trial: id,
             seed: self.state.run.as_ref().map_or(self.setup.seed, |run| run.seed),
-            worktree: &arm.worktree,
+            worktree: &worktree,
             brief_dir: &brief_dir,
             hypotheses: &self.layout.hypotheses(),
-            repair: repair.as_deref(),
+            repair: broken.as_ref().map(|invalid| invalid.detail.as_str()),
             machine: &self.setup.machine,
             repo: &self.repo,
             cancel: &self.setup.kill,
         };
-        let proposal = match self.proposers[index].propose(&brief) {
-            Ok(proposal) => proposal,
-            Err(_) if self.setup.kill.is_cancelled() => return Ok(Flow::Stop),
-            Err(Declined::Exhausted(reason)) => {
-                self.proposers.remove(index);
-                self.forget(id)?;
-                if self.proposers.is_empty() {
-                    self.append(Record::ProposerStopped { trial: id, reason })?;
-                    return Ok(Flow::On);
+        let flow = match self.proposers[index].propose(&brief) {
+            Ok(proposal) => {
+                self.admit(id, attempt, &worktree, proposal)?;
+                Flow::On
+            }
+            Err(_) if self.setup.kill.is_cancelled() => Flow::Stop,
+            Err(declined) => match broken {
+                // A proposal that was built is decided on: that nobody mends it does not make it vanish.
+                Some(invalid) => {
+                    self.decide_invalid(id, invalid)?;
+                    Flow::On
                 }
-                return self.start_trial(id);
-            }
-            Err(Declined::Failed(detail)) => {
-                let invalid = Invalid { reason: Reason::Proposer, detail };
-                let line = invalid.to_string();
-                self.decide(id, Verdict::Invalid(invalid), line)?;
-                return Ok(Flow::On);
-            }
+                None => self.declined(id, index, declined)?,
+            },
         };
-        self.admit(id, attempt, &arm, proposal)?;
+        self.repo.worktree_remove(&worktree)?;
+        Ok(flow)
+    }
+
+    fn declined(&mut self, id: TrialId, proposer: usize, declined: Declined) -> Result<Flow, EngineError> {
+        match declined {
+            Declined::Exhausted(reason) => {
+                self.proposers.remove(proposer);
+                self.forget(id)?;
+                if !self.proposers.is_empty() {
+                    return self.start_trial(id);
+                }
+                self.append(Record::ProposerStopped { trial: id, reason })?;
+            }
+            Declined::Failed(detail) => {
+                self.decide_invalid(id, Invalid::new(Reason::Proposer, detail))?;
+            }
+        }
         Ok(Flow::On)
     }
 
-    fn admit(&mut self, id: TrialId, attempt: u32, arm: &Arm, proposal: Proposal) -> Result<(), EngineError> {
+    /// Commits what may be tried. What is executed is a checkout of that commit, never the worktree that the
+    /// proposer had: there lie files that git ignores, and perhaps a process that still writes.
+    fn admit(
+        &mut self,
+        id: TrialId,
+        attempt: u32,
+        worktree: &Path,
+        proposal: Proposal,
+    ) -> Result<(), EngineError> {
         let Some(trial) = self.state.trial(id) else { return Ok(()) };
-        let parent = trial.parent.clone();
-        let admitted =
-            proposer::admit(&self.setup.task, &self.repo, &arm.worktree, &parent, &self.state, id)?;
+        let (parent, earlier) = (trial.parent.clone(), trial.proposed.clone());
+        if let Some(earlier) = earlier {
+            let name = format!("{}-a{}", self.trial_ref(id), earlier.attempt);
+            self.repo.set_ref(&name, &earlier.commit, None)?;
+        }
+        let admitted = proposer::admit(&self.setup.task, &self.repo, worktree, &parent, &self.state, id)?;
         let admitted = match admitted {
             Ok(admitted) => admitted,
             Err(invalid) => {
                 // Rejected before it costs anything, yet not lost: whatever it changed stays reachable.
                 if invalid.reason != Reason::Empty {
-                    let commit = self.repo.commit_all(&arm.worktree, &message(&proposal), &parent)?;
+                    let commit = self.repo.commit_all(worktree, &message(&proposal), &parent)?;
                     self.repo.set_ref(&self.trial_ref(id), &commit, None)?;
                 }
                 let reason = format!("{}: rejected, {invalid}", proposal.title);
                 return self.decide(id, Verdict::Invalid(invalid), reason);
             }
         };
-        let commit = self.repo.commit_all(&arm.worktree, &message(&proposal), &parent)?;
+        let commit = self.repo.commit_all(worktree, &message(&proposal), &parent)?;
         self.repo.set_ref(&self.trial_ref(id), &commit, None)?;
         let (insertions, deletions) = self.repo.diff_stat(&parent, &commit)?;
         let proposed = Proposed {
@@ -318,26 +347,33 @@ impl<'a> Steps<'a> {
             return Ok(Flow::On);
         };
         let arm = self.arm(id);
-        self.checkout(&arm.worktree, &proposed.commit)?;
+        enough_space(&self.layout)?;
+        self.checkout_arm(id, &arm, &proposed.commit)?;
         let attempt = proposed.attempt;
         self.append(Record::BuildStarted { trial: id, attempt })?;
         let began = Instant::now();
         let end = self.build_arm(id, &arm)?;
         let seconds = began.elapsed().as_secs_f64();
-        let error = match end {
+        if !matches!(end, BuildEnd::Done) {
+            enough_space(&self.layout)?;
+        }
+        let (error, timed_out) = match end {
             BuildEnd::Interrupted => return Ok(Flow::Stop),
-            BuildEnd::Done => None,
-            BuildEnd::Failed(error) => Some(error),
+            BuildEnd::Done => (None, false),
+            BuildEnd::Failed(error) => (Some(error), false),
+            BuildEnd::TimedOut(error) => (Some(error), true),
         };
         let built = error.is_none();
+        if built {
+            self.set_ready(id, &proposed.commit)?;
+        }
         if id == 0 {
             // The first build compiles every dependency; the limit is on the experiments.
             self.began = Instant::now();
         }
-        self.append(Record::Built { trial: id, attempt, seconds, error })?;
+        self.append(Record::Built { trial: id, attempt, seconds, error, timed_out })?;
         if let Some(invalid) = self.tampered(&arm)?.filter(|_| built) {
-            let line = invalid.to_string();
-            self.decide(id, Verdict::Invalid(invalid), line)?;
+            self.decide_invalid(id, invalid)?;
         }
         Ok(Flow::On)
     }
@@ -351,6 +387,7 @@ impl<'a> Steps<'a> {
 
     fn measure(&mut self, measure: Measure) -> Result<Flow, EngineError> {
         let arm = self.arm(measure.arm);
+        enough_space(&self.layout)?;
         if self.ensure_built(measure.arm, &arm)? == Flow::Stop {
             return Ok(Flow::Stop);
         }
@@ -361,41 +398,105 @@ impl<'a> Steps<'a> {
         self.append(Record::MeasureStarted(measure.clone()))?;
         let began = Instant::now();
         let expected = if smoke { None } else { self.typical_measure() };
-        let outcome = {
-            let mut watch = watcher(&mut *self.observer, measure.trial, Some(measure.clone()), expected);
-            self.lane.measure(&arm, &job, &mut watch)?
-        };
+        let executed = self.execute(&measure, &arm, &job, expected);
+        let judged = executed.and_then(|outcome| self.judge(outcome, &arm, smoke));
         let seconds = began.elapsed().as_secs_f64();
-        let outcome = match (outcome, self.tampered(&arm)?) {
-            (Outcome::Interrupted, _) => Outcome::Interrupted,
-            (_, Some(invalid)) => Outcome::Invalid(invalid),
-            (Outcome::Scored(_), None) if smoke => Outcome::Passed,
-            (outcome, None) => outcome,
+        let outcome = match judged {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                // It says nothing about the candidate, so it must not look like an execution that killed us.
+                self.append(Record::Measured { measure, outcome: Outcome::Interrupted, seconds })?;
+                return Err(error);
+            }
         };
         let stop = outcome == Outcome::Interrupted;
         self.append(Record::Measured { measure, outcome, seconds })?;
         Ok(if stop { Flow::Stop } else { Flow::On })
     }
 
-    /// An arm whose worktree or artifacts are gone (undone decisions, a cleaned folder) is built again.
+    /// What an execution's outcome means once it is known what else happened meanwhile.
+    fn judge(&self, outcome: Outcome, arm: &Arm, smoke: bool) -> Result<Outcome, EngineError> {
+        if outcome == Outcome::Interrupted {
+            return Ok(outcome);
+        }
+        if let Some(invalid) = self.tampered(arm)? {
+            return Ok(Outcome::Invalid(invalid));
+        }
+        match outcome {
+            Outcome::Invalid(_) => enough_space(&self.layout).map(|()| outcome),
+            Outcome::Scored(_) if smoke => Ok(Outcome::Passed),
+            outcome => Ok(outcome),
+        }
+    }
+
+    /// Executes an arm; once more when the evaluator broke down, for which the candidate is not to blame.
+    fn execute(
+        &mut self,
+        measure: &Measure,
+        arm: &Arm,
+        job: &Job,
+        expected: Option<f64>,
+    ) -> Result<Outcome, EngineError> {
+        match self.execute_once(measure, arm, job, expected)? {
+            MeasureEnd::Done(outcome) => return Ok(outcome),
+            MeasureEnd::NoAnswer(detail) => {
+                self.warn(format!("{detail}; the measurement is repeated"), None);
+            }
+        }
+        match self.execute_once(measure, arm, job, expected)? {
+            MeasureEnd::Done(outcome) => Ok(outcome),
+            MeasureEnd::NoAnswer(detail) => Err(EngineError::Evaluator { trial: measure.trial, detail }),
+        }
+    }
+
+    fn execute_once(
+        &mut self,
+        measure: &Measure,
+        arm: &Arm,
+        job: &Job,
+        expected: Option<f64>,
+    ) -> Result<MeasureEnd, EngineError> {
+        let mut watch = watcher(&mut *self.observer, measure.trial, Some(measure.clone()), expected);
+        Ok(self.lane.measure(arm, job, &mut watch)?)
+    }
+
+    /// An arm that is not whole (undone decisions, a cleaned folder, a kill half-way) is built again.
     fn ensure_built(&mut self, id: TrialId, arm: &Arm) -> Result<Flow, EngineError> {
-        let kept = self.setup.task.build.iter().flat_map(|build| &build.keep);
-        let kept = kept.filter_map(|file| Path::new(file).file_name());
-        let built = self.setup.task.build.is_none() || arm.out.exists();
-        let complete =
-            arm.worktree.exists() && built && kept.into_iter().all(|file| arm.out.join(file).exists());
-        if complete {
+        let Some(commit) = self.commit_of(id) else { return Ok(Flow::On) };
+        if self.is_ready(id, arm, &commit) {
             return Ok(Flow::On);
         }
-        let Some(commit) = self.commit_of(id) else { return Ok(Flow::On) };
-        self.checkout(&arm.worktree, &commit)?;
+        self.checkout_arm(id, arm, &commit)?;
         match self.build_arm(id, arm)? {
-            BuildEnd::Done => Ok(Flow::On),
+            BuildEnd::Done => self.set_ready(id, &commit).map(|()| Flow::On),
             BuildEnd::Interrupted => Ok(Flow::Stop),
-            BuildEnd::Failed(error) => Err(EngineError::Refused(format!(
+            BuildEnd::Failed(error) | BuildEnd::TimedOut(error) => Err(EngineError::Refused(format!(
                 "build trial {id} again: it built before and fails now: {error}"
             ))),
         }
+    }
+
+    /// A clean checkout that does not count as whole until [`Steps::set_ready`] says so.
+    fn checkout_arm(&self, id: TrialId, arm: &Arm, commit: &str) -> Result<(), EngineError> {
+        let ready = self.layout.ready(&self.run, id);
+        remove_all(&ready).map_err(EngineError::state("remove", &ready))?;
+        self.checkout(&arm.worktree, commit)
+    }
+
+    fn set_ready(&self, id: TrialId, commit: &str) -> Result<(), EngineError> {
+        let ready = self.layout.ready(&self.run, id);
+        std::fs::write(&ready, commit).map_err(EngineError::state("write", &ready))
+    }
+
+    fn is_ready(&self, id: TrialId, arm: &Arm, commit: &str) -> bool {
+        let said = std::fs::read_to_string(self.layout.ready(&self.run, id));
+        // People clean folders by hand, and leave the word that they were whole.
+        let kept = self.setup.task.build.iter().flat_map(|build| &build.keep);
+        let mut kept = kept.filter_map(|file| Path::new(file).file_name());
+        said.is_ok_and(|whole| whole == commit)
+            && arm.worktree.exists()
+            && (self.setup.task.build.is_none() || arm.out.exists())
+            && kept.all(|file| arm.out.join(file).exists())
     }
 
     fn tampered(&self, arm: &Arm) -> Result<Option<Invalid>, EngineError> {
@@ -408,26 +509,31 @@ impl<'a> Steps<'a> {
         // The candidate is not to blame for what changed outside its worktree.
         if self.fixed_sha256_at(&run.base)? != run.fixed_sha256 {
             let what = "a file listed under `files.external`".to_owned();
-            return Err(EngineError::Changed { run: run.run.clone(), what });
+            return Err(EngineError::Changed { verb: "go on with", run: run.run.clone(), what });
         }
-        Ok(Some(Invalid { reason: Reason::FixedFile, detail }))
+        Ok(Some(Invalid::new(Reason::FixedFile, detail)))
+    }
+
+    fn decide_invalid(&mut self, trial: TrialId, invalid: Invalid) -> Result<(), EngineError> {
+        let line = invalid.to_string();
+        self.decide(trial, Verdict::Invalid(invalid), line)
     }
 
     fn decide(&mut self, trial: TrialId, verdict: Verdict, reason: String) -> Result<(), EngineError> {
         let stays = matches!(verdict, Verdict::Baseline { .. } | Verdict::Win(_));
         self.append(Record::Decided { trial, verdict, reason })?;
-        let decided = self.state.trial(trial).and_then(|trial| Some((trial.proposed.clone()?.idea?, trial)));
-        if let Some((idea, trial)) = decided {
-            // Ticking is a courtesy to people; it may not stop the loop.
-            let ticked = proposer::hypotheses::tick(&self.layout.hypotheses(), &idea, trial);
-            if let Err(error) = ticked {
-                self.warn(format!("cannot tick off a hypothesis: {error}"), None);
-            }
-        }
+        self.mark_hypotheses();
         if !stays {
             self.forget(trial)?;
         }
         Ok(())
+    }
+
+    /// Ticking is a courtesy to people; it may not stop the loop.
+    fn mark_hypotheses(&mut self) {
+        if let Err(error) = proposer::hypotheses::mark(&self.layout.hypotheses(), &self.state.trials) {
+            self.warn(format!("cannot tick off hypotheses: {error}"), None);
+        }
     }
 
     fn advance(&mut self, trial: TrialId) -> Result<(), EngineError> {
@@ -438,48 +544,45 @@ impl<'a> Steps<'a> {
 
     fn finish_move(&mut self, pending: &Pending) -> Result<(), EngineError> {
         let Pending { trial, to, undo } = pending.clone();
-        let before = self.state.incumbent;
-        self.repo.set_ref(&self.branch(), &to, None)?;
+        // The arm that loses its place is not paired with any more.
+        let leaves = if undo { Some(trial) } else { self.state.incumbent.filter(|old| *old != trial) };
+        // A person may have committed to the branch or be looking at it: neither is lost or taken by surprise.
+        self.repo.move_branch(&self.branch(), &self.tip(), &to)?;
         if undo {
             self.append(Record::Undone { trial, to })?;
+            self.mark_hypotheses();
         } else {
             self.append(Record::Advanced { trial, to })?;
         }
-        // The arm that lost its place is not paired with any more.
-        match before {
-            Some(old) if !undo && old != trial => self.forget(old),
-            _ => Ok(()),
-        }
+        leaves.map_or(Ok(()), |arm| self.forget(arm))
     }
 
-    /// Takes the last decision back.
+    /// Takes the last decision back; one whose taking back was cut off is brought to its end instead.
     pub fn undo(&mut self) -> Result<TrialId, EngineError> {
         if let Some(pending) = self.state.pending.clone() {
             self.finish_move(&pending)?;
+            if pending.undo {
+                return Ok(pending.trial);
+            }
         }
-        let last = self
-            .state
-            .trials
-            .iter()
-            .rev()
-            .find(|trial| trial.id > 0 && trial.verdict.is_some() && !trial.undone);
-        let Some(last) = last else {
+        let mut decided = self.state.trials.iter().rev().filter(|trial| trial.verdict.is_some());
+        let Some(last) = decided.find(|trial| trial.id > 0 && !trial.undone) else {
             return Err(EngineError::Refused("undo the last decision: there is none to take back".into()));
         };
         let (trial, kept, parent) = (last.id, last.kept, last.parent.clone());
         if let Some(open) = self.state.open_trial().map(|open| open.id).filter(|open| kept && *open > trial) {
+            // It is not judged against another incumbent than it was made from, and may be proposed again.
             let detail = format!("trial {trial}, on which it was built, was taken back");
-            let invalid = Invalid { reason: Reason::Proposer, detail };
-            let line = invalid.to_string();
-            self.decide(open, Verdict::Invalid(invalid), line)?;
+            self.decide_invalid(open, Invalid::new(Reason::Proposer, detail))?;
+            self.take_back(open, self.tip())?;
         }
-        let to = if kept { parent } else { self.tip() };
-        self.append(Record::UndoStarted { trial, to: to.clone() })?;
-        self.finish_move(&Pending { trial, to, undo: true })?;
-        if kept {
-            self.forget(trial)?;
-        }
+        self.take_back(trial, if kept { parent } else { self.tip() })?;
         Ok(trial)
+    }
+
+    fn take_back(&mut self, trial: TrialId, to: CommitId) -> Result<(), EngineError> {
+        self.append(Record::UndoStarted { trial, to: to.clone() })?;
+        self.finish_move(&Pending { trial, to, undo: true })
     }
 
     /// Records that the champion is about to be merged.
@@ -502,24 +605,17 @@ impl<'a> Steps<'a> {
         &self.repo
     }
 
-    /// Worktree, build output and brief of a trial that is not executed any more.
+    /// Removes the folders of a trial that is not executed any more.
     fn forget(&mut self, id: TrialId) -> Result<(), EngineError> {
-        let arm = self.arm(id);
-        if arm.worktree.exists() {
-            self.repo.worktree_remove(&arm.worktree)?;
-        }
-        for dir in [arm.out, self.layout.brief(&self.run, id)] {
-            remove_dir(&dir)?;
+        for (path, _) in litter::of_run(&self.layout, &self.run).into_iter().filter(|(_, trial)| *trial == id)
+        {
+            self.repo.worktree_remove(&path)?;
         }
         Ok(())
     }
 
     /// A clean checkout of a commit, whatever lay there before.
     fn checkout(&self, worktree: &Path, commit: &str) -> Result<(), EngineError> {
-        if worktree.exists() {
-            self.repo.worktree_remove(worktree)?;
-            remove_dir(worktree)?;
-        }
         Ok(self.repo.worktree_add(worktree, commit)?)
     }
 
@@ -536,7 +632,7 @@ impl<'a> Steps<'a> {
     }
 
     fn branch(&self) -> String {
-        format!("refs/heads/sprag/{}", self.run)
+        format!("sprag/{}", self.run)
     }
 
     fn trial_ref(&self, trial: TrialId) -> String {
@@ -576,8 +672,8 @@ impl<'a> Steps<'a> {
     }
 
     #[cfg(test)]
-    pub(super) fn set_fuse(&mut self, appends: u64) {
-        self.ledger.fuse = Some(appends);
+    pub(super) fn set_fuse(&mut self, appends: u64, dies: crate::ledger::Dies) {
+        self.ledger.fuse = Some((appends, dies));
     }
 }
 
@@ -628,8 +724,4 @@ fn valid_name(name: &str) -> Result<String, EngineError> {
 fn message(proposal: &Proposal) -> String {
     let hypothesis = proposal.hypothesis.as_deref().unwrap_or_default();
     format!("{}\n\n{hypothesis}\n", proposal.title)
-}
-
-fn remove_dir(dir: &Path) -> Result<(), EngineError> {
-    remove_all(dir).map_err(EngineError::state("remove", dir))
 }

@@ -37,6 +37,9 @@ pub fn seatbelt_profile(policy: &Policy) -> String {
     for path in &policy.write {
         profile.push_str(&format!("(allow file-read* file-write* {})\n", subpath(path)));
     }
+    for path in &policy.devices {
+        profile.push_str(&format!("(allow file-read* file-write-data file-ioctl {})\n", subpath(path)));
+    }
     profile
 }
 
@@ -84,6 +87,7 @@ mod tests {
         Policy {
             read: paths(read),
             write: paths(write),
+            devices: paths(&["/dev/absent"]),
             network: Network::None,
             on_network: OnViolation::Refuse,
             processes: 1,
@@ -96,12 +100,13 @@ mod tests {
     fn only_listed_paths_are_allowed_and_only_writable_ones_for_writing() {
         let profile = seatbelt_profile(&policy(&["/absent/in"], &["/absent/out"]));
         assert!(profile.starts_with("(version 1)\n(deny default)\n"));
-        let lines: Vec<&str> = profile.lines().filter(|line| line.contains("/absent")).collect();
+        let lines: Vec<&str> = profile.lines().filter(|line| line.contains("absent")).collect();
         assert_eq!(
             lines,
             [
                 "(allow file-read* (subpath \"/absent/in\"))",
-                "(allow file-read* file-write* (subpath \"/absent/out\"))"
+                "(allow file-read* file-write* (subpath \"/absent/out\"))",
+                "(allow file-read* file-write-data file-ioctl (subpath \"/dev/absent\"))",
             ]
         );
         assert!(profile.contains("(deny network*)") && !profile.contains("(allow network"));

@@ -3,7 +3,7 @@
 use super::*;
 use crate::record::{Proposed, Record, RunStarted, Score};
 
-const RULES: Rules = Rules { builds: false, smokes: false, repairs: true, max_trials: None };
+const RULES: Rules = Rules { builds: false, smokes: false, repairs: true, circles: true, max_trials: None };
 
 /// A run whose steps are answered by a scoring function of (arm, seed), for a number of steps.
 fn drive(score: impl Fn(TrialId, u64) -> f64, steps: usize) -> (State, Vec<Step>) {
@@ -112,5 +112,67 @@ fn seeds_depend_on_the_run_the_trial_the_purpose_and_the_repeat() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn what_was_killed_twice_under_one_seed_is_not_executed_a_third_time() {
+    // The screening run of a candidate, and of the incumbent's turn in a pair.
+    for (steps, arm) in [(10, 1), (12, 0)] {
+        let (mut state, _) =
+            drive(|arm, seed| noisy(arm, seed, |arm| if arm == 1 { 0.006 } else { 0.0 }), steps);
+        let kill = |state: &mut State| match next_step(state, RULES) {
+            Step::Measure(measure) => {
+                assert_eq!(measure.arm, arm);
+                state.apply("2026-01-01T00:00:00Z", &Record::MeasureStarted(measure));
+            }
+            other => panic!("{other:?} instead of an execution"),
+        };
+        kill(&mut state);
+        kill(&mut state);
+        match next_step(&state, RULES) {
+            Step::Decide(1, Verdict::Invalid(invalid), _) => assert_eq!(invalid.reason, Reason::Crash),
+            other => panic!("{other:?} instead of a decision"),
+        }
+    }
+}
+
+#[test]
+fn an_execution_that_was_interrupted_in_order_is_made_again_as_often_as_it_takes() {
+    let (mut state, _) = drive(|arm, seed| noisy(arm, seed, |_| 0.0), 10);
+    for _ in 0..5 {
+        let Step::Measure(measure) = next_step(&state, RULES) else { panic!("no execution") };
+        state.apply("", &Record::MeasureStarted(measure.clone()));
+        state.apply("", &Record::Measured { measure, outcome: Outcome::Interrupted, seconds: 1.0 });
+    }
+}
+
+#[test]
+fn rejections_in_a_row_end_a_run_until_it_is_resumed_and_never_one_whose_proposals_are_counted() {
+    let (mut state, _) = drive(|arm, seed| noisy(arm, seed, |_| 0.0), 8);
+    let reject = |state: &mut State| {
+        let Step::StartTrial(trial) = next_step(state, Rules { circles: false, ..RULES }) else {
+            panic!("a run whose proposals are counted ended")
+        };
+        state.apply("", &Record::TrialStarted { trial, proposer: "p".into(), parent: "c".into() });
+        let verdict = Verdict::Invalid(Invalid::new(Reason::Empty, ""));
+        state.apply("", &Record::Decided { trial, verdict, reason: String::new() });
+    };
+    (0..MAX_REJECTIONS).for_each(|_| reject(&mut state));
+    assert!(matches!(next_step(&state, RULES), Step::Finish(reason) if reason.contains("rejected")));
+    state.apply("", &resumed());
+    assert_eq!(next_step(&state, RULES), Step::StartTrial(MAX_REJECTIONS + 1));
+    (1..MAX_REJECTIONS).for_each(|_| reject(&mut state));
+    assert_eq!(next_step(&state, RULES), Step::StartTrial(2 * MAX_REJECTIONS));
+    reject(&mut state);
+    assert!(matches!(next_step(&state, RULES), Step::Finish(_)));
+}
+
+fn resumed() -> Record {
+    Record::RunResumed {
+        sprag_version: String::new(),
+        sandbox: None,
+        sandbox_missing: Vec::new(),
+        machine: Default::default(),
     }
 }

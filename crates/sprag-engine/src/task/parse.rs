@@ -10,7 +10,7 @@ use super::document::{self, Entry, Section, TaskError};
 use super::fixed::hex;
 use super::paths::PathSet;
 use super::placeholder;
-use super::{Build, Evaluate, FORMAT, Files, Metric, Run, SandboxSpec, Task};
+use super::{Build, Devices, Evaluate, FORMAT, Files, Metric, Run, SandboxSpec, Task};
 use crate::record::{Budget, Direction, Policy};
 
 /// Placeholders that Sprag fills in for a build.
@@ -227,11 +227,16 @@ fn sandbox(
     dir: &Path,
     vars: &BTreeMap<String, String>,
 ) -> Result<SandboxSpec, TaskError> {
-    section.allow(&["read", "run_read", "build_read", "env"])?;
+    section.allow(&["read", "run_read", "build_read", "devices", "env"])?;
     let paths = |name: &str| -> Result<Vec<PathBuf>, TaskError> {
         let entries = section.get(name).map_or(Ok(Vec::new()), |entry| entry.list())?;
         entries.iter().map(|entry| path(entry, dir, vars)).collect()
     };
+    let mut devices = Devices::default();
+    for entry in section.get("devices").map_or(Ok(Vec::new()), |entry| entry.list())? {
+        let pattern = entry.non_empty_text()?;
+        devices.add(pattern).map_err(|problem| entry.error(format!("`{pattern}` {problem}")))?;
+    }
     let mut env = Vec::new();
     for entry in section.get("env").map_or(Ok(Vec::new()), |entry| entry.list())? {
         let name = entry.non_empty_text()?;
@@ -245,6 +250,7 @@ fn sandbox(
         read: paths("read")?,
         run_read: paths("run_read")?,
         build_read: paths("build_read")?,
+        devices,
         env,
     })
 }

@@ -37,6 +37,7 @@ seconds = 20
 
 [sandbox]
 read = ["{data}/train.bin", "vendor"]
+devices = ["/dev/nvidia*"]
 env = ["PATH"]
 
 [gate]
@@ -68,9 +69,28 @@ fn good_task_becomes_absolute_and_typed() {
     assert_eq!(task.build.as_ref().unwrap().timeout(None), Duration::from_secs(1200));
     assert_eq!(task.sandbox.read[0], Path::new("/nowhere/tasks/data/train.bin"));
     assert_eq!(task.sandbox.read[1], Path::new("/nowhere/tasks/gpt/vendor"));
+    assert_eq!(task.sandbox.devices.patterns().collect::<Vec<_>>(), ["/dev/nvidia*"]);
     assert_eq!((task.gate.baseline_repeats, task.gate.alpha), (7, 0.1));
     assert_eq!(task.budget, Budget::Seconds(20.0));
     assert!(task.has_smoke());
+}
+
+#[test]
+fn what_candidates_must_not_see_may_not_lie_below_what_they_read() {
+    let readable = [PathBuf::from("/usr/share"), PathBuf::from("/elsewhere")];
+    let exposed = |dir: &str, from: &str, to: &str| {
+        Task::parse(&GOOD.replacen(from, to, 1), Path::new(dir)).unwrap().exposed(&readable)
+    };
+    let pair = |place: &str, by: &str| Some((PathBuf::from(place), PathBuf::from(by)));
+    let read = "\"{data}/train.bin\", \"vendor\"";
+    assert_eq!(exposed("/nowhere/tasks/gpt", "", ""), None);
+    assert_eq!(exposed("/usr/share/gpt", "", ""), pair("/usr/share/gpt", "/usr/share"));
+    assert_eq!(exposed("/usr/shared/gpt", "", ""), None);
+    assert_eq!(exposed("/nowhere/gpt", "../data", "/elsewhere/data"), pair("/elsewhere/data", "/elsewhere"));
+    assert_eq!(exposed("/nowhere/gpt", "steps = \"100\"", "steps = \"/elsewhere/not-told\""), None);
+    assert_eq!(exposed("/nowhere/gpt", read, "\"..\""), pair("/nowhere/gpt", "/nowhere"));
+    assert_eq!(exposed("/nowhere/a/gpt", "../data", "../../b/data"), None);
+    assert_eq!(exposed("/nowhere/gpt", read, "\"{data}\""), None, "listed by its own name");
 }
 
 #[test]
@@ -111,17 +131,17 @@ fn every_complaint_names_line_column_and_key() {
     check(
         "baseline_repeats = 7",
         "baseline_repeats = 4",
-        "task.toml:38:20: `gate.baseline_repeats`: is 4; it must lie within 5 and 1000",
+        "task.toml:39:20: `gate.baseline_repeats`: is 4; it must lie within 5 and 1000",
     );
     check(
         "alpha = 0.1",
         "alpha = 0.5",
-        "task.toml:39:9: `gate.alpha`: is 0.5; an error level is less than 0.5",
+        "task.toml:40:9: `gate.alpha`: is 0.5; an error level is less than 0.5",
     );
     check(
         "local = 1",
         "local = 2",
-        "task.toml:42:9: `lanes.local`: only 1 trial at a time can run in this version",
+        "task.toml:43:9: `lanes.local`: only 1 trial at a time can run in this version",
     );
     check(
         "\"{steps}\"",

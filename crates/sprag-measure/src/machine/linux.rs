@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use super::Machine;
+use super::{Machine, control_group};
 
 /// Flags of `/proc/cpuinfo` that tell how fast arithmetic can be; the others are noise in a report.
 const ARITHMETIC: &[&str] = &[
@@ -39,6 +39,8 @@ pub(super) fn probe() -> Machine {
     read_cpuinfo(&mut machine, &read("/proc/cpuinfo"));
     let memory = read("/proc/meminfo");
     machine.memory_bytes = kibibytes(&memory, "MemTotal:");
+    machine.memory_limit_bytes =
+        control_group::memory_limit_bytes(&read("/proc/self/cgroup"), |path| fs::read_to_string(path).ok());
     machine.available_memory_bytes = kibibytes(&memory, "MemAvailable:");
     machine.os = os_name(&read("/etc/os-release")).unwrap_or_else(|| "Linux".to_owned());
     machine.kernel =

@@ -28,6 +28,9 @@ pub enum DataError {
     /// A folder without prepared data.
     #[error("{} holds no prepared data (no manifest.json)", .0.display())]
     NotPrepared(PathBuf),
+    /// Somebody else prepares data into the same folder.
+    #[error("another preparation writes to {}", .0.display())]
+    Busy(PathBuf),
     /// An option that cannot be honoured.
     #[error("{0}")]
     Option(String),
@@ -83,6 +86,7 @@ impl DataError {
             DataError::Io { .. } | DataError::Option(_) | DataError::CargoMetadata(_) => None,
             DataError::Format { .. } => Some("prepare the data again with `sprag data prepare`"),
             DataError::NotPrepared(_) => Some("make it with `sprag data prepare --out <that folder>`"),
+            DataError::Busy(_) => Some("wait until it is done, or choose another folder with `--out`"),
             DataError::MissingPackages { .. } => {
                 Some("run `cargo fetch` in Sprag's own folder (it needs the network once), then try again")
             }

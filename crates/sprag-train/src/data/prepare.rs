@@ -18,7 +18,7 @@ mod transfer;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -33,7 +33,9 @@ use super::{
     DataError, MANIFEST_FORMAT, MANIFEST_NAME, Manifest, Split, TOKENIZER_NAME, TokenFileWriter, Vocabulary,
 };
 
-pub use self::corpus_manifest::{CorpusRoot, cargo_corpus_manifest, cargo_metadata_arguments};
+pub use self::corpus_manifest::{
+    CorpusRoot, cargo_corpus_manifest, cargo_metadata_arguments, cargo_tree_arguments, cargo_tree_packages,
+};
 pub use self::source::{DEFAULT_REPO, Source, SourceName};
 
 /// Token ids of a vocabulary when nothing else is said.
@@ -57,6 +59,8 @@ pub struct PrepareOptions {
     pub downloads: PathBuf,
     /// Proxy for downloads, such as `http://host:port`.
     pub proxy: Option<String>,
+    /// Hosts that are reached without it, as in `NO_PROXY`: names or addresses with commas between them.
+    pub no_proxy: Option<String>,
 }
 
 impl PrepareOptions {
@@ -70,6 +74,7 @@ impl PrepareOptions {
             max_bytes: None,
             downloads,
             proxy: None,
+            no_proxy: None,
         }
     }
 }
@@ -118,9 +123,20 @@ pub(crate) type OnProgress<'a> = &'a mut dyn FnMut(PrepareProgress);
 pub fn prepare(options: &PrepareOptions, on_progress: OnProgress<'_>) -> Result<Manifest, DataError> {
     let vocab_size = tokenizer::checked_vocab_size(options.vocab_size)?;
     fs::create_dir_all(&options.out).map_err(DataError::io("create", &options.out))?;
+    let _lock = lock(&options.out)?;
     let corpus = Corpus::gather(options, on_progress)?;
     let trained = train_tokenizer(&corpus, vocab_size, on_progress)?;
     write_folder(&options.out, corpus, &trained, on_progress)
+}
+
+/// Keeps other preparations out of a folder until the file is dropped: two would write the same partial files.
+fn lock(out: &Path) -> Result<File, DataError> {
+    let folder = File::open(out).map_err(DataError::io("open", out))?;
+    match folder.try_lock() {
+        Ok(()) => Ok(folder),
+        Err(TryLockError::WouldBlock) => Err(DataError::Busy(out.to_owned())),
+        Err(TryLockError::Error(error)) => Err(DataError::io("lock", out)(error)),
+    }
 }
 
 fn train_tokenizer(

@@ -15,23 +15,18 @@ const SMALL_BYTES: u32 = 1 << 16;
 /// Most characters of a candidate's own words that are passed on.
 const QUOTED_CHARS: usize = 600;
 
-/// Why an evaluation ends without a score.
+/// Why an evaluation ends without a score: the candidate's fault.
 #[derive(Debug)]
-pub(super) enum Ended {
-    /// The candidate's fault.
-    Invalid {
-        /// The class, as the loop's records name it.
-        reason: &'static str,
-        /// What exactly.
-        detail: String,
-    },
-    /// The evaluator's.
-    Error(EvalError),
+pub(super) struct Ended {
+    /// The class, as the loop's records name it.
+    pub(super) reason: &'static str,
+    /// What exactly.
+    pub(super) detail: String,
 }
 
 impl Ended {
     pub(super) fn invalid(reason: &'static str, detail: impl Into<String>) -> Self {
-        Ended::Invalid { reason, detail: detail.into() }
+        Ended { reason, detail: detail.into() }
     }
 }
 

@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 
 use super::channel::Ended;
+use super::foresight::Foresight;
 use super::likelihood::Likelihood;
 use super::plan::{Probe, Purpose, Question};
+use super::wager::{PROOF, Wager};
 
 /// Positions of a window at which all logits are compared; at the others only the target's log-probability.
 const COMPARED_ROWS: usize = 4;
@@ -14,11 +16,6 @@ const LEAST_PROBES: usize = 8;
 
 /// Standard errors by which a mean leak must exceed its bound.
 const LEAK_ERRORS: f64 = 4.0;
-
-/// Standard errors by which blind answers must be worse before it is no accident. Losses of single tokens
-/// are skewed about like an exponential distribution; a mean of 8 of those exceeds this once in a million
-/// times.
-const BLIND_ERRORS: f64 = 6.0;
 
 /// Arithmetic of the candidate's device: decides what counts as the same answer.
 ///
@@ -82,6 +79,7 @@ pub(super) struct Consistency {
     leaks: Vec<f64>,
     /// Nats of true next tokens that were not there to be seen.
     blind: Vec<f64>,
+    foresight: Foresight,
 }
 
 impl Consistency {
@@ -94,6 +92,7 @@ impl Consistency {
             causality: None,
             leaks: Vec::new(),
             blind: Vec::new(),
+            foresight: Foresight::default(),
         }
     }
 
@@ -107,6 +106,10 @@ impl Consistency {
         scored: impl Fn(usize) -> bool,
     ) {
         let Some(probe) = question.purpose.probe() else { return };
+        for splice in &question.splices {
+            let before = &logits[(splice.at - 1) * self.vocab_size..][..self.vocab_size];
+            self.foresight.take(before, question.tokens[splice.at], &splice.decoys);
+        }
         let Some(first) = self.waiting.remove(&question.window) else {
             let rows = compared_rows(probe, likelihoods.len());
             let rows = rows.into_iter().map(|at| (at, self.row(logits, at).to_vec())).collect();
@@ -173,13 +176,12 @@ impl Consistency {
         None
     }
 
-    /// The verdict over all questions. `sighted`: mean and standard deviation of the nats of all scored
-    /// tokens. A state shows in suffix probes too, so it is named first.
-    pub(super) fn verdict(self, sighted: Option<(f64, f64)>) -> Result<(), Ended> {
-        if let Some(detail) = self.state {
+    /// The verdict over all questions. `sighted`: mean nats of all scored tokens. A state shows in suffix probes too, so it is named first.
+    pub(super) fn verdict(&self, sighted: Option<f64>) -> Result<(), Ended> {
+        if let Some(detail) = &self.state {
             return Err(Ended::invalid("state", detail));
         }
-        if let Some(detail) = self.causality {
+        if let Some(detail) = &self.causality {
             return Err(Ended::invalid("causality", detail));
         }
         if let Some((leak, error)) = mean_and_error(&self.leaks)
@@ -189,17 +191,24 @@ impl Consistency {
                 format!("tokens before a changed suffix changed by {leak} nats in the mean of all probes");
             return Err(Ended::invalid("causality", detail));
         }
-        let (Some((blind, _)), Some((mean, deviation))) = (mean_and_error(&self.blind), sighted) else {
+        self.blind_answers_are_as_good(sighted)?;
+        self.foresight.verdict()
+    }
+
+    /// Where a false suffix begins is drawn at random, so the blind tokens of an honest candidate are a random
+    /// sample of all: their nats over the mean of all nats are what fair bets pay, whatever the distribution.
+    fn blind_answers_are_as_good(&self, sighted: Option<f64>) -> Result<(), Ended> {
+        let (Some(mean), n @ 1..) = (sighted, self.blind.len()) else { return Ok(()) };
+        let mut wager = Wager::default();
+        self.blind.iter().for_each(|nats| wager.bet(nats / mean.max(f64::MIN_POSITIVE)));
+        if Wager::log_capital(&[wager]) < PROOF.ln() {
             return Ok(());
-        };
-        let n = self.blind.len();
-        if blind - mean > BLIND_ERRORS * deviation / (n as f64).sqrt() + 0.1 {
-            let detail = format!(
-                "{mean:.3} nats a token where the next token was in sight, {blind:.3} where it was not (n = {n})"
-            );
-            return Err(Ended::invalid("causality", detail));
         }
-        Ok(())
+        let blind = self.blind.iter().sum::<f64>() / n as f64;
+        let detail = format!(
+            "{mean:.3} nats a token where the next token was in sight, {blind:.3} where it was not (n = {n})"
+        );
+        Err(Ended::invalid("causality", detail))
     }
 }
 

@@ -73,6 +73,12 @@ pub enum EvalOutcome {
         reason: &'static str,
         /// What exactly.
         detail: String,
+        /// As far as it came: what a score would have beside it.
+        #[serde(skip_serializing_if = "Facts::is_empty")]
+        facts: Facts,
+        /// The same of the training loss.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        curve: Vec<[f64; 2]>,
     },
 }
 

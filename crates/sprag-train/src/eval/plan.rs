@@ -4,6 +4,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 
 use super::corpus::Windows;
+use super::splice::{Splice, Splicer};
 
 /// Numbers that no candidate can foresee: their seed is the operating system's entropy, not the run's.
 /// SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
@@ -53,6 +54,8 @@ pub(super) struct Question {
     pub(super) purpose: Purpose,
     /// What the candidate sees.
     pub(super) tokens: Vec<u32>,
+    /// Where the text breaks off at a token that could not be known: what foresight is measured at.
+    pub(super) splices: Vec<Splice>,
 }
 
 /// What a question is for. Only the evaluator knows.
@@ -118,6 +121,7 @@ pub(super) fn requests(
     rows: usize,
     random: &mut PrivateRandom,
 ) -> Vec<Vec<Question>> {
+    let splicer = Splicer::new(windows);
     let mut order: Vec<usize> = (0..windows.len()).collect();
     random.shuffle(&mut order);
     // Sorted by these numbers at the end.
@@ -125,7 +129,7 @@ pub(super) fn requests(
     let mut alone = Vec::new();
     for (rank, window) in order.into_iter().enumerate() {
         let probe = nth_probe(rank, probes, windows.seq_len(), random);
-        let question = |purpose, tokens| Question { window, purpose, tokens };
+        let question = |purpose, tokens| Question { window, purpose, tokens, splices: Vec::new() };
         let inputs = || windows.inputs(window).to_vec();
         let mut place = [random.between(0.0, 1.0), random.between(0.0, 1.0)];
         match probe {
@@ -134,8 +138,12 @@ pub(super) fn requests(
                 // Every other false suffix comes before the true one: those are the blind ones.
                 place.sort_by(f64::total_cmp);
                 place.rotate_left(rank % 2);
-                let tokens = with_other_suffix(windows, window, from, random);
-                placed.push((place[1], question(Purpose::Probe(probe), tokens)));
+                let (tokens, mut splices) = splicer.with_other_suffix(window, from, random);
+                if place[0] < place[1] {
+                    // A memory answers what stood there on the first showing: that tells nothing.
+                    splices.remove(0);
+                }
+                placed.push((place[1], Question { splices, ..question(Purpose::Probe(probe), tokens) }));
             }
             Some(probe @ Probe::Again) => {
                 place = [place[0] * 0.15, 1.0 - place[1] * 0.15];
@@ -175,19 +183,6 @@ fn nth_probe(rank: usize, probes: Probes, seq_len: usize, random: &mut PrivateRa
     } else {
         None
     }
-}
-
-/// The window up to `from`, then the text that another window has there; the first token surely differs.
-fn with_other_suffix(windows: &Windows, window: usize, from: usize, random: &mut PrivateRandom) -> Vec<u32> {
-    let other = (window + 1 + random.below(windows.len() - 1)) % windows.len();
-    let mut tokens = windows.inputs(window).to_vec();
-    tokens[from..].copy_from_slice(&windows.inputs(other)[from..]);
-    let vocab_size = windows.vocab_size();
-    if tokens[from] == windows.inputs(window)[from] && vocab_size > 1 {
-        let step = 1 + random.below(vocab_size - 1);
-        tokens[from] = ((tokens[from] as usize + step) % vocab_size) as u32;
-    }
-    tokens
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::consistency::{Consistency, Precision};
 use super::corpus::Windows;
 use super::likelihood::{Likelihood, likelihood};
 use super::outcome::{EvalEvent, Reporter, Stage};
+use super::overtime::Allowance;
 use super::plan::{Purpose, Question};
 use super::tally::Tally;
 use super::training::Reported;
@@ -26,11 +27,14 @@ pub(super) struct Rules {
     pub(super) silence: Duration,
     /// For all of them.
     pub(super) patience: Duration,
+    /// Beyond which answers count as training; `None` where training is not bounded by time.
+    pub(super) allowance: Option<Allowance>,
 }
 
 /// What the answers were worth.
 pub(super) struct Asked {
     tally: Tally,
+    answer_overtime_seconds: Option<f64>,
 }
 
 impl Asked {
@@ -44,6 +48,8 @@ impl Asked {
             ("val_bytes".to_owned(), self.tally.bytes() as f64),
         ]);
         facts.extend(self.tally.standard_error().map(|error| ("val_standard_error".to_owned(), error)));
+        let overtime = self.answer_overtime_seconds;
+        facts.extend(overtime.map(|seconds| ("answer_overtime_seconds".to_owned(), seconds)));
         facts
     }
 }
@@ -78,16 +84,13 @@ pub(super) fn ask(
         asking.send(first)?;
     }
     let mut answered = 0;
-    let mut seconds = Vec::with_capacity(requests.len());
-    let mut answered_at = begun;
     for (at, request) in requests.iter().enumerate() {
         // The candidate computes the next answer while this one is scored.
         if let Some(next) = requests.get(at + 1) {
             asking.send(next)?;
         }
         asking.receive(request, reported)?;
-        seconds.push(answered_at.elapsed().as_secs_f64() / request.len() as f64);
-        answered_at = Instant::now();
+        asking.score_all(request)?;
         answered += request.len() * windows.seq_len();
         reporter.progress(Stage::Evaluate, || {
             let elapsed_seconds = begun.elapsed().as_secs_f64();
@@ -101,30 +104,9 @@ pub(super) fn ask(
             }
         });
     }
-    first_answer_is_no_training(&seconds, requests.first().map_or(0, Vec::len))?;
-    asking.consistency.verdict(asking.tally.token_nats())?;
-    Ok(Asked { tally: asking.tally })
-}
-
-/// A candidate that goes on training inside its first answer takes far longer for it than for the others.
-///
-/// `seconds` are per window. Allocation and caches make a first answer slower; ten times the median and two
-/// seconds are far beyond that.
-fn first_answer_is_no_training(seconds: &[f64], first_windows: usize) -> Result<(), Ended> {
-    let Some((first, later)) = seconds.split_first() else { return Ok(()) };
-    let mut later = later.to_vec();
-    later.sort_by(f64::total_cmp);
-    let Some(usual) = later.get(later.len() / 2) else { return Ok(()) };
-    let windows = first_windows as f64;
-    if first * windows <= 10.0 * usual * windows + 2.0 {
-        return Ok(());
-    }
-    let detail = format!(
-        "the first answer took {:.1} s, where others of its size take {:.2} s: training may not go on in it",
-        first * windows,
-        usual * windows
-    );
-    Err(Ended::invalid("overtime", detail))
+    asking.consistency.verdict(asking.tally.nats_per_token())?;
+    let answer_overtime_seconds = asking.rules.allowance.map(|allowance| allowance.overtime());
+    Ok(Asked { tally: asking.tally, answer_overtime_seconds })
 }
 
 struct Asking<'a> {
@@ -164,10 +146,11 @@ impl Asking<'_> {
         self.channel.send(&message, until).map_err(|broken| broken.during("evaluation", || self.late()))
     }
 
+    /// Waits for the logits of a request. The wait alone is charged: scoring is the evaluator's time.
     fn receive(&mut self, request: &[Question], reported: &mut Reported) -> Result<(), Ended> {
-        let row_len = self.windows.seq_len() * self.windows.vocab_size();
+        let begun = Instant::now();
         let mut logits = std::mem::take(&mut self.logits);
-        logits.resize(request.len() * row_len, 0.0);
+        logits.resize(request.len() * self.row_len(), 0.0);
         let until = self.wait_until();
         loop {
             let answer = self.channel.receive_answer(&mut logits, until);
@@ -184,11 +167,24 @@ impl Asking<'_> {
                 }
             }
         }
-        for (question, logits) in request.iter().zip(logits.chunks_exact(row_len)) {
+        self.logits = logits;
+        let Some(allowance) = &mut self.rules.allowance else { return Ok(()) };
+        allowance.take(request.len() * self.windows.seq_len(), begun.elapsed());
+        allowance.exceeded().map_or(Ok(()), |detail| Err(Ended::invalid("overtime", detail)))
+    }
+
+    fn score_all(&mut self, request: &[Question]) -> Result<(), Ended> {
+        let logits = std::mem::take(&mut self.logits);
+        for (question, logits) in request.iter().zip(logits.chunks_exact(self.row_len())) {
             self.score(question, logits)?;
         }
         self.logits = logits;
         Ok(())
+    }
+
+    /// Logits of one window.
+    fn row_len(&self) -> usize {
+        self.windows.seq_len() * self.windows.vocab_size()
     }
 
     fn wrong_length(&self, rows: usize, bytes: u32) -> Ended {

@@ -8,7 +8,6 @@ pub(super) struct Tally {
     windows: Vec<(f64, u64)>,
     tokens: u64,
     nats: f64,
-    squared_nats: f64,
 }
 
 impl Tally {
@@ -19,7 +18,6 @@ impl Tally {
             nats += token_nats;
             bytes += u64::from(token_bytes);
             self.tokens += 1;
-            self.squared_nats += token_nats * token_nats;
         }
         self.nats += nats;
         self.windows.push((nats, bytes));
@@ -52,14 +50,9 @@ impl Tally {
         Some((squares * n as f64 / (n - 1) as f64).sqrt() / self.bytes() as f64)
     }
 
-    /// Mean and standard deviation of the nats of single tokens.
-    pub(super) fn token_nats(&self) -> Option<(f64, f64)> {
-        if self.tokens == 0 {
-            return None;
-        }
-        let mean = self.nats / self.tokens as f64;
-        let variance = self.squared_nats / self.tokens as f64 - mean * mean;
-        Some((mean, variance.max(0.0).sqrt()))
+    /// Mean nats of a token; `None` without a token.
+    pub(super) fn nats_per_token(&self) -> Option<f64> {
+        (self.tokens > 0).then(|| self.nats / self.tokens as f64)
     }
 }
 
@@ -70,7 +63,10 @@ mod tests {
     #[test]
     fn nothing_scored_is_no_score() {
         let mut tally = Tally::default();
-        assert_eq!((tally.bits_per_byte(), tally.standard_error(), tally.token_nats()), (None, None, None));
+        assert_eq!(
+            (tally.bits_per_byte(), tally.standard_error(), tally.nats_per_token()),
+            (None, None, None)
+        );
         tally.add(std::iter::empty());
         assert_eq!(tally.bits_per_byte(), None);
     }
@@ -84,9 +80,7 @@ mod tests {
         assert_eq!((tally.tokens(), tally.bytes()), (3, 6));
         // Residuals are 6 - 2 * 4 = -2 and 6 - 2 * 2 = 2: sqrt((4 + 4) * 2 / 1) / 6.
         assert!((tally.standard_error().unwrap() - 4.0 / 6.0).abs() < 1e-12);
-        let (mean, deviation) = tally.token_nats().unwrap();
-        assert!((mean - 4.0 * LN_2).abs() < 1e-12);
-        assert!((deviation - LN_2 * (8.0f64 / 3.0).sqrt()).abs() < 1e-12);
+        assert!((tally.nats_per_token().unwrap() - 4.0 * LN_2).abs() < 1e-12);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::*;
 use crate::protocol::{FromCandidate, ProtocolError};
 use candidate::{Bigram, Connection, answering, hang};
-use corpus::{Counting, VOCAB};
+use corpus::{Babbling, Counting, VOCAB};
 
 fn options() -> Options {
     let mut options = Options::new(PathBuf::new(), 42, Budget::Tokens(6400));
@@ -28,11 +28,18 @@ fn run(
     options: &Options,
     candidate: impl FnOnce(&mut Connection) -> Result<(), ProtocolError> + Send + 'static,
 ) -> (EvalOutcome, Vec<EvalEvent>) {
+    run_on(&mut Counting::default(), options, candidate)
+}
+
+fn run_on(
+    corpus: &mut dyn Corpus,
+    options: &Options,
+    candidate: impl FnOnce(&mut Connection) -> Result<(), ProtocolError> + Send + 'static,
+) -> (EvalOutcome, Vec<EvalEvent>) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let thread = thread::spawn(move || candidate(&mut Connection(theirs)));
     let mut events = Vec::new();
-    let outcome =
-        evaluate_on(ours, &mut Counting::default(), options, &mut |event| events.push(event)).unwrap();
+    let outcome = evaluate_on(ours, corpus, options, &mut |event| events.push(event)).unwrap();
     // What a judged candidate makes of the end of its connection does not matter, but it must not panic.
     let _ = thread.join().unwrap();
     (outcome, events)
@@ -51,7 +58,7 @@ fn check_invalid_with(
     candidate: impl FnOnce(&mut Connection) -> Result<(), ProtocolError> + Send + 'static,
 ) -> String {
     match run(options, candidate).0 {
-        EvalOutcome::Invalid { reason, detail } => {
+        EvalOutcome::Invalid { reason, detail, .. } => {
             assert_eq!(reason, expect, "{detail}");
             detail
         }
@@ -67,7 +74,7 @@ fn honest(model: &Bigram, windows: &[&[u32]], _: usize) -> Vec<f32> {
 fn scored(options: &Options) -> (f64, Facts, Vec<[f64; 2]>) {
     match run(options, answering(honest)).0 {
         EvalOutcome::Scored { value, facts, curve } => (value, facts, curve),
-        EvalOutcome::Invalid { reason, detail } => panic!("{reason} ({detail}) instead of a score"),
+        EvalOutcome::Invalid { reason, detail, .. } => panic!("{reason} ({detail}) instead of a score"),
         EvalOutcome::Passed => panic!("passed instead of a score"),
     }
 }
@@ -199,6 +206,35 @@ fn looking_ahead_with_a_memory_is_found() {
     };
     let detail = check_invalid_with(&options, "causality", answering(respond));
     assert!(detail.contains("in sight"), "{detail}");
+}
+
+/// Mixes a little of the next token into the best of models, and repeats itself word for word.
+#[test]
+fn a_little_looking_ahead_with_a_memory_is_found_by_default() {
+    let options = Options { max_seq_len: DEFAULT_MAX_SEQ_LEN, val_tokens: None, ..options() };
+    let model: Vec<Vec<f64>> = (0..Babbling::VOCAB).map(Babbling::probabilities).collect();
+    let mut seen: HashMap<Vec<u32>, u32> = HashMap::new();
+    let respond = move |_: &Bigram, windows: &[&[u32]], _: usize| {
+        let mut logits = Vec::new();
+        for window in windows {
+            for end in 1..=window.len() {
+                let next = window.get(end).copied().unwrap_or_default();
+                let next = *seen.entry(window[..end].to_vec()).or_insert(next);
+                let row = model[window[end - 1] as usize].iter().zip(0u32..).map(|(&probability, id)| {
+                    let mixed = probability * 0.98 + if id == next { 0.02 } else { 0.0 };
+                    mixed.max(1e-9).ln() as f32
+                });
+                logits.extend(row);
+            }
+        }
+        logits
+    };
+    let candidate = move |connection: &mut Connection| {
+        connection.greet()?;
+        connection.answer(&Bigram::new(), &mut { respond })
+    };
+    let outcome = run_on(&mut Babbling::default(), &options, candidate).0;
+    assert!(matches!(&outcome, EvalOutcome::Invalid { reason: "causality", .. }), "{outcome:?}");
 }
 
 #[test]
@@ -461,6 +497,122 @@ fn training_past_the_deadline_has_no_score() {
     });
 }
 
+/// Half a second of training, and answers that each may take a tenth of a second longer than usual.
+fn timed() -> Options {
+    let mut options = options();
+    options.budget = Budget::Seconds(0.5);
+    options.limits.answer_grace = Duration::from_millis(100);
+    options
+}
+
+/// A candidate that answers well, and trains on in the answers for which `pauses` says how long.
+fn pausing(
+    pauses: impl Fn(usize) -> Duration + Send + 'static,
+) -> impl FnOnce(&mut Connection) -> Result<(), ProtocolError> + Send + 'static {
+    answering(move |model, windows, before| {
+        thread::sleep(pauses(before));
+        model.answer(windows)
+    })
+}
+
+#[test]
+fn training_on_in_the_first_answer_is_overtime() {
+    let slow_first = |before| Duration::from_millis(if before == 0 { 2000 } else { 0 });
+    let detail = check_invalid_with(&timed(), "overtime", pausing(slow_first));
+    assert!(detail.contains("answers took"), "{detail}");
+    // A budget in tokens bounds no time: computing longer on them is allowed before and after.
+    let options = Options { budget: Budget::Tokens(6400), ..timed() };
+    assert!(matches!(run(&options, pausing(slow_first)).0, EvalOutcome::Scored { .. }));
+}
+
+#[test]
+fn training_on_in_all_answers_is_overtime() {
+    let detail = check_invalid_with(&timed(), "overtime", pausing(|_| Duration::from_millis(400)));
+    assert!(detail.contains("answers took"), "{detail}");
+}
+
+#[test]
+fn few_served_tokens_buy_no_time_for_answers() {
+    // 80 tokens in half a second: at this pace an answer might take three.
+    let detail = check_invalid_with(&timed(), "overtime", |connection| {
+        connection.greet()?;
+        connection.say(FromCandidate::NextBatch { rows: 1, seq_len: 16 })?;
+        connection.hear()?;
+        let model = connection.train(Duration::from_millis(500))?;
+        connection.answer(&model, &mut |model, windows, before| {
+            thread::sleep(Duration::from_millis(if before == 0 { 2000 } else { 0 }));
+            model.answer(windows)
+        })
+    });
+    assert!(detail.contains("answers took"), "{detail}");
+}
+
+#[test]
+fn start_up_beyond_its_grace_spends_the_budget() {
+    let first_progress = |budget, grace| {
+        let mut options = options();
+        options.budget = budget;
+        options.limits.startup_grace = grace;
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let (outcome, _) = run(&options, move |connection| {
+            connection.greet()?;
+            thread::sleep(Duration::from_millis(400));
+            connection.say(FromCandidate::NextBatch { rows: 4, seq_len: 16 })?;
+            if let ToCandidate::Batch { progress, .. } = connection.hear()? {
+                sender.send(progress).unwrap();
+            }
+            let model = connection.train(Duration::ZERO)?;
+            connection.answer(&model, &mut honest)
+        });
+        assert!(matches!(outcome, EvalOutcome::Scored { .. }), "{outcome:?}");
+        receiver.recv().unwrap()
+    };
+    let [none, long] = [Duration::ZERO, Duration::from_secs(10)];
+    assert!(first_progress(Budget::Seconds(1.0), none) >= 0.4);
+    assert!(first_progress(Budget::Seconds(1.0), long) < 0.4);
+    assert_eq!(first_progress(Budget::Tokens(640), none), 0.0);
+}
+
+#[test]
+fn who_starts_for_longer_than_the_budget_is_told_to_stop_at_once() {
+    let mut options = options();
+    options.budget = Budget::Seconds(0.1);
+    options.limits.startup_grace = Duration::ZERO;
+    let detail = check_invalid_with(&options, "overtime", |connection| {
+        connection.greet()?;
+        thread::sleep(Duration::from_millis(1000));
+        connection.say(FromCandidate::NextBatch { rows: 1, seq_len: 16 })?;
+        hang(connection);
+        Ok(())
+    });
+    assert!(detail.contains("in start-up"), "{detail}");
+}
+
+#[test]
+fn what_was_seen_of_a_candidate_without_a_score_is_kept() {
+    let invalid = |candidate| match run(&options(), candidate).0 {
+        EvalOutcome::Invalid { facts, curve, .. } => (facts, curve),
+        other => panic!("{other:?}"),
+    };
+    let (facts, curve) = invalid(Box::new(answering(looks_ahead)) as Box<Fault>);
+    assert_eq!((facts["train_tokens"], facts["steps"], facts["reported_parameters"]), (6400.0, 100.0, 144.0));
+    assert!(facts["evaluation_seconds"] > 0.0 && !facts.contains_key("val_tokens"));
+    assert_eq!(curve.len(), 100);
+    let diverges = |connection: &mut Connection| {
+        connection.greet()?;
+        connection.say(FromCandidate::NextBatch { rows: 4, seq_len: 16 })?;
+        connection.hear()?;
+        connection.say(FromCandidate::Step { loss: 2.0 })?;
+        connection.say(FromCandidate::Step { loss: f32::NAN })
+    };
+    let (facts, curve) = invalid(Box::new(diverges));
+    assert_eq!((facts["train_tokens"], facts["steps"], curve), (64.0, 2.0, vec![[64.0, 2.0]]));
+    assert!(!facts.contains_key("evaluation_seconds"));
+}
+
+/// A candidate as a value.
+type Fault = dyn FnOnce(&mut Connection) -> Result<(), ProtocolError> + Send;
+
 #[test]
 fn too_little_text_is_the_evaluators_fault() {
     let (ours, _theirs) = UnixStream::pair().unwrap();
@@ -488,6 +640,15 @@ fn lines_are_what_the_loop_reads() {
         score.to_json_line(),
         r#"{"type":"score","value":2.5,"facts":{"steps":3.0},"curve":[[0.5,4.0]]}"#
     );
-    let invalid = EvalOutcome::Invalid { reason: "shape", detail: "two\nlines".into() };
-    assert_eq!(invalid.to_json_line(), r#"{"type":"invalid","reason":"shape","detail":"two\nlines"}"#);
+    let invalid = |facts, curve| {
+        EvalOutcome::Invalid { reason: "shape", detail: "two\nlines".into(), facts, curve }.to_json_line()
+    };
+    assert_eq!(
+        invalid(Facts::new(), Vec::new()),
+        r#"{"type":"invalid","reason":"shape","detail":"two\nlines"}"#
+    );
+    assert_eq!(
+        invalid(Facts::from([("steps".to_owned(), 3.0)]), vec![[0.5, 4.0]]),
+        r#"{"type":"invalid","reason":"shape","detail":"two\nlines","facts":{"steps":3.0},"curve":[[0.5,4.0]]}"#
+    );
 }

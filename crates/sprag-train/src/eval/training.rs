@@ -6,6 +6,7 @@ use super::channel::{Channel, Ended, quoted};
 use super::corpus::Corpus;
 use super::curve::Curve;
 use super::outcome::{EvalEvent, Reporter, Stage};
+use super::overtime::Pace;
 use super::{Facts, Limits};
 use crate::protocol::{self, Budget, FromCandidate, Start, ToCandidate};
 
@@ -28,9 +29,11 @@ const FACT_NAME_BYTES: usize = 48;
 /// What training left behind.
 pub(super) struct Training {
     startup_seconds: f64,
-    /// From the first batch to `Trained`.
+    /// On the budget's clock, to `Trained`.
     pub(super) seconds: f64,
     overshoot_seconds: Option<f64>,
+    /// What is left of the overshoot that a budget in seconds allows.
+    pub(super) overshoot_left: Duration,
     batches: u64,
     pub(super) tokens: u64,
     pub(super) reported: Reported,
@@ -86,14 +89,14 @@ impl Reported {
     }
 }
 
-/// Runs a candidate from its first message to `Trained`.
+/// Runs a candidate from its first message to `Trained`. What training left behind is there however it ended.
 pub(super) fn train(
     channel: &mut Channel,
     corpus: &mut dyn Corpus,
     start: Start,
     limits: &Limits,
     reporter: &mut Reporter,
-) -> Result<Training, Ended> {
+) -> (Training, Result<(), Ended>) {
     let now = Instant::now();
     let mut trainer = Trainer {
         channel,
@@ -102,7 +105,10 @@ pub(super) fn train(
         limits,
         begun: now,
         heard: now,
-        first_batch: None,
+        started: None,
+        clock: None,
+        asked: None,
+        pace: Pace::default(),
         stopped: None,
         messages: 0,
         batches: 0,
@@ -110,25 +116,8 @@ pub(super) fn train(
         reported: Reported::default(),
         curve: Curve::new(),
     };
-    trainer.greet(start)?;
-    trainer.report(reporter);
-    loop {
-        match trainer.hear()? {
-            FromCandidate::NextBatch { rows, seq_len } => trainer.serve(rows, seq_len)?,
-            FromCandidate::Step { loss } => trainer.step(loss)?,
-            FromCandidate::Fact { name, value } => trainer.reported.take(name, value)?,
-            FromCandidate::Trained => return Ok(trainer.finish()),
-            FromCandidate::GaveUp { diverged, message } => {
-                let detail = format!("gave up during training: {}", quoted(&message));
-                return Err(Ended::invalid(if diverged { "diverged" } else { "crash" }, detail));
-            }
-            FromCandidate::Hello { .. } => return Err(Ended::invalid("protocol", "a second greeting")),
-            FromCandidate::Logits(_) => {
-                return Err(Ended::invalid("protocol", "logits before anything was asked"));
-            }
-        }
-        trainer.report(reporter);
-    }
+    let ended = trainer.converse(start, reporter);
+    (trainer.finish(), ended)
 }
 
 struct Trainer<'a> {
@@ -139,7 +128,13 @@ struct Trainer<'a> {
     begun: Instant,
     /// When the last message came.
     heard: Instant,
-    first_batch: Option<Instant>,
+    /// When the first request for a batch came.
+    started: Option<Instant>,
+    /// When the budget's clock started: with the first request for a batch, or earlier where start-up was long.
+    clock: Option<Instant>,
+    /// When the last request for a batch came.
+    asked: Option<Instant>,
+    pace: Pace,
     /// When the candidate was first told that the budget is spent.
     stopped: Option<Instant>,
     /// Since the last batch.
@@ -151,6 +146,28 @@ struct Trainer<'a> {
 }
 
 impl Trainer<'_> {
+    fn converse(&mut self, start: Start, reporter: &mut Reporter) -> Result<(), Ended> {
+        self.greet(start)?;
+        self.report(reporter);
+        loop {
+            match self.hear()? {
+                FromCandidate::NextBatch { rows, seq_len } => self.serve(rows, seq_len)?,
+                FromCandidate::Step { loss } => self.step(loss)?,
+                FromCandidate::Fact { name, value } => self.reported.take(name, value)?,
+                FromCandidate::Trained => return Ok(()),
+                FromCandidate::GaveUp { diverged, message } => {
+                    let detail = format!("gave up during training: {}", quoted(&message));
+                    return Err(Ended::invalid(if diverged { "diverged" } else { "crash" }, detail));
+                }
+                FromCandidate::Hello { .. } => return Err(Ended::invalid("protocol", "a second greeting")),
+                FromCandidate::Logits(_) => {
+                    return Err(Ended::invalid("protocol", "logits before anything was asked"));
+                }
+            }
+            self.report(reporter);
+        }
+    }
+
     fn greet(&mut self, start: Start) -> Result<(), Ended> {
         let until = self.wait_until();
         let sent = self.channel.send(&ToCandidate::Start(start), until);
@@ -169,7 +186,7 @@ impl Trainer<'_> {
     }
 
     fn stage(&self) -> &'static str {
-        if self.first_batch.is_some() { "training" } else { "start-up" }
+        if self.clock.is_some() { "training" } else { "start-up" }
     }
 
     fn hear(&mut self) -> Result<FromCandidate, Ended> {
@@ -190,7 +207,7 @@ impl Trainer<'_> {
         match self.budget {
             Budget::Seconds(seconds) => {
                 let overshoot = self.overshoot();
-                Some(self.first_batch? + Duration::try_from_secs_f64(seconds).ok()? + overshoot)
+                Some(self.clock? + Duration::try_from_secs_f64(seconds).ok()? + overshoot)
             }
             Budget::Tokens(_) => Some(self.stopped? + self.limits.finish),
             // A smoke test: there is nothing to finish but the step under way.
@@ -200,13 +217,14 @@ impl Trainer<'_> {
 
     /// By how much a budget in seconds may be overdrawn.
     fn overshoot(&self) -> Duration {
-        let Budget::Seconds(seconds) = self.budget else { return Duration::ZERO };
-        let part = Duration::try_from_secs_f64(seconds * self.limits.overshoot_fraction);
-        part.unwrap_or(Duration::ZERO).max(self.limits.least_overshoot)
+        match self.budget {
+            Budget::Seconds(seconds) => self.pace.overshoot(seconds, self.limits),
+            Budget::Tokens(_) | Budget::Batches(_) => Duration::ZERO,
+        }
     }
 
     fn wait_until(&self) -> Instant {
-        if self.first_batch.is_none() {
+        if self.clock.is_none() {
             return self.begun + self.limits.startup;
         }
         let silence = self.heard + self.limits.silence;
@@ -216,7 +234,7 @@ impl Trainer<'_> {
     /// What it means that the last wait was in vain. A candidate that said nothing for half of all its time
     /// hangs; one that spoke since, or was told to stop, trains on.
     fn late(&self) -> Ended {
-        let Some(first_batch) = self.first_batch else {
+        let Some(clock) = self.clock else {
             let seconds = self.limits.startup.as_secs_f64();
             return Ended::invalid(
                 "timeout",
@@ -224,16 +242,19 @@ impl Trainer<'_> {
             );
         };
         let silent = self.heard.elapsed();
-        let hangs = self.stopped.is_none() && silent * 2 > first_batch.elapsed();
+        let hangs = self.stopped.is_none() && silent * 2 > clock.elapsed();
         if hangs || silent >= self.limits.silence {
             let seconds = silent.as_secs_f64();
             return Ended::invalid("silence", format!("said nothing for {seconds:.1} s of training"));
         }
-        let (budget, spent) = (self.budget, first_batch.elapsed().as_secs_f64());
+        let (budget, spent) = (self.budget, clock.elapsed().as_secs_f64());
         let detail = match budget {
             Budget::Seconds(_) => {
                 let overshoot = self.overshoot().as_secs_f64();
-                format!("still training after {spent:.1} s of {budget} (allowed overshoot: {overshoot:.1} s)")
+                let startup = self.started.map_or(0.0, |started| (started - clock).as_secs_f64());
+                format!(
+                    "still training after {spent:.1} s of {budget}, {startup:.1} s of it in start-up (allowed overshoot: {overshoot:.1} s)"
+                )
             }
             _ => {
                 let since = self.stopped.map_or(0.0, |stopped| stopped.elapsed().as_secs_f64());
@@ -252,12 +273,12 @@ impl Trainer<'_> {
             return Err(Ended::invalid("protocol", detail));
         }
         self.messages = 0;
+        self.ask(Instant::now());
         let message = if self.spent(asked) {
             self.stopped.get_or_insert_with(Instant::now);
             ToCandidate::Stop
         } else {
             let tokens = self.corpus.next_batch(rows, seq_len);
-            self.first_batch.get_or_insert_with(Instant::now);
             let progress = self.progress();
             self.batches += 1;
             self.tokens += asked;
@@ -266,6 +287,23 @@ impl Trainer<'_> {
         let until = self.wait_until();
         let sent = self.channel.send(&message, until);
         sent.map_err(|broken| broken.during(self.stage(), || self.late()))
+    }
+
+    /// Notes a request for a batch. The first one starts the clock, and where start-up took longer than it may,
+    /// the clock counts that as well: who computes before the first batch spends the budget.
+    fn ask(&mut self, now: Instant) {
+        self.started.get_or_insert(now);
+        if let Some(before) = self.asked.replace(now) {
+            self.pace.add(now - before);
+        }
+        let clock = match self.budget {
+            Budget::Seconds(_) => {
+                let free_until = self.begun.checked_add(self.limits.startup_grace);
+                free_until.map_or(now, |until| now.min(until))
+            }
+            Budget::Tokens(_) | Budget::Batches(_) => now,
+        };
+        self.clock.get_or_insert(clock);
     }
 
     /// Whether a batch of this many tokens is refused. A batch that would exceed a budget of tokens is:
@@ -279,7 +317,7 @@ impl Trainer<'_> {
     }
 
     fn elapsed_seconds(&self) -> f64 {
-        self.first_batch.map_or(0.0, |at| at.elapsed().as_secs_f64())
+        self.clock.map_or(0.0, |at| at.elapsed().as_secs_f64())
     }
 
     /// Part of the budget that is spent.
@@ -308,7 +346,7 @@ impl Trainer<'_> {
     }
 
     fn report(&self, reporter: &mut Reporter) {
-        let stage = if self.first_batch.is_some() { Stage::Train } else { Stage::Start };
+        let stage = if self.clock.is_some() { Stage::Train } else { Stage::Start };
         reporter.progress(stage, || {
             let training = self.elapsed_seconds();
             EvalEvent::Progress {
@@ -332,11 +370,12 @@ impl Trainer<'_> {
             Budget::Seconds(budget) => Some((seconds - budget).max(0.0)),
             Budget::Tokens(_) | Budget::Batches(_) => None,
         };
-        let startup_end = self.first_batch.unwrap_or_else(Instant::now);
+        let used = Duration::try_from_secs_f64(overshoot_seconds.unwrap_or(0.0)).unwrap_or(Duration::MAX);
         Training {
-            startup_seconds: (startup_end - self.begun).as_secs_f64(),
+            startup_seconds: (self.started.unwrap_or_else(Instant::now) - self.begun).as_secs_f64(),
             seconds,
             overshoot_seconds,
+            overshoot_left: self.overshoot().saturating_sub(used),
             batches: self.batches,
             tokens: self.tokens,
             reported: self.reported,

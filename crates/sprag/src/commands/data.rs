@@ -1,5 +1,7 @@
 //! `sprag data prepare`: turn text into tokens.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -39,7 +41,7 @@ enum DataCommand {
 /// Sources: `cargo` is the sources and docs of the packages that this program is built from, as they lie in
 /// cargo's registry folder (no download; split by package); `dir:PATH` a folder of text; `parquet:PATH` a
 /// file or folder with a column `text`; `hf:OWNER/NAME[:N shards]` a dataset on a Hugging Face hub
-/// (HF_ENDPOINT is honoured; an interrupted download resumes).
+/// (HF_ENDPOINT, HTTPS_PROXY and NO_PROXY are honoured; an interrupted download resumes).
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: sprag data prepare --out data
          sprag data prepare --source hf:karpathy/climbmix-400b-shuffle:4 --out data")]
@@ -83,17 +85,28 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
 /// The usual options, with what the environment says.
 pub fn options(source: Source, out: PathBuf, context: &Context) -> PrepareOptions {
     let mut options = PrepareOptions::new(source, out);
-    let proxy = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
-    options.proxy = proxy.iter().find_map(|name| context.environment.text(name)).map(str::to_owned);
+    (options.proxy, options.no_proxy) = proxy(&context.environment);
     options
+}
+
+/// The proxy that the environment names, and the hosts that it says are reached without one.
+fn proxy(environment: &Environment) -> (Option<String>, Option<String>) {
+    let first = |names: &[&str]| names.iter().find_map(|name| environment.text(name)).map(str::to_owned);
+    let proxy = first(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]);
+    (proxy, first(&["NO_PROXY", "no_proxy"]))
 }
 
 /// A source with all that is needed to read it.
 pub fn source(name: SourceName, out: &Path, context: &Context) -> anyhow::Result<Source> {
     Ok(match name {
         SourceName::Cargo => Source::Cargo {
-            metadata_json: cargo_metadata(&[CorpusRoot::Program, CorpusRoot::Candidate], out, context)?,
-            candidate_metadata_json: cargo_metadata(&[CorpusRoot::Candidate], out, context)?,
+            metadata_json: ask_cargo(
+                &[CorpusRoot::Program, CorpusRoot::Candidate],
+                data::cargo_metadata_arguments,
+                out,
+                context,
+            )?,
+            linked: linked(out, context)?,
         },
         SourceName::Dir(path) => Source::Dir(path),
         SourceName::Parquet(path) => Source::Parquet(path),
@@ -105,16 +118,32 @@ pub fn source(name: SourceName, out: &Path, context: &Context) -> anyhow::Result
     })
 }
 
+/// Names of the packages that candidates link, with every device: data outlive the choice of one.
+fn linked(out: &Path, context: &Context) -> anyhow::Result<BTreeSet<String>> {
+    let arguments = |manifest: &Path, platform: Option<&str>| {
+        let mut arguments = data::cargo_tree_arguments(manifest, platform);
+        arguments.push("--all-features".into());
+        arguments
+    };
+    let printed = ask_cargo(&[CorpusRoot::Candidate], arguments, out, context)?;
+    Ok(data::cargo_tree_packages(&printed).into_iter().map(|(name, _)| name).collect())
+}
+
 /// What cargo says about the packages that the program or its candidates are built from.
-fn cargo_metadata(roots: &[CorpusRoot], out: &Path, context: &Context) -> anyhow::Result<String> {
+fn ask_cargo(
+    roots: &[CorpusRoot],
+    arguments: impl Fn(&Path, Option<&str>) -> Vec<OsString>,
+    out: &Path,
+    context: &Context,
+) -> anyhow::Result<String> {
     let workspace = template::workspace()?;
     let cargo = context.environment.cargo();
     let variables = context.environment.without(&["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"]);
     let host = host(&template::rustc(&cargo), &context.environment);
-    let scratch = out.join(".corpus");
+    // Each process has its own: the folder is locked only when the sources are known.
+    let scratch = out.join(format!(".corpus-{}", std::process::id()));
     let manifest = data::cargo_corpus_manifest(&workspace, roots, &scratch)?;
-    let arguments = data::cargo_metadata_arguments(&manifest, host.as_deref());
-    let output = process::output(&cargo, arguments, &scratch, &variables);
+    let output = process::output(&cargo, arguments(&manifest, host.as_deref()), &scratch, &variables);
     let _ = std::fs::remove_dir_all(&scratch);
     let output =
         output.with_context(|| Failure::new("cannot start cargo").hint("install Rust from rustup.rs"))?;
@@ -128,7 +157,7 @@ fn cargo_metadata(roots: &[CorpusRoot], out: &Path, context: &Context) -> anyhow
 }
 
 /// The platform of this machine as rustc names it: packages of other platforms need not be there.
-pub fn host(rustc: &Path, environment: &Environment) -> Option<String> {
+fn host(rustc: &Path, environment: &Environment) -> Option<String> {
     let output = process::output(rustc, ["-vV"], Path::new("/"), &environment.variables).ok()?;
     let text = output.text();
     text.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned)
@@ -178,6 +207,15 @@ fn line(progress: PrepareProgress, seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn proxy_and_its_exceptions_come_from_the_environment() {
+        let variables = [("https_proxy", "http://proxy:8080"), ("NO_PROXY", "127.0.0.1,localhost")];
+        let variables = variables.map(|(name, value)| (name.into(), value.into())).into();
+        let (proxy, no_proxy) = proxy(&Environment { variables });
+        assert_eq!(proxy.as_deref(), Some("http://proxy:8080"));
+        assert_eq!(no_proxy.as_deref(), Some("127.0.0.1,localhost"));
+    }
 
     #[test]
     fn progress_counts_in_its_unit() {

@@ -9,7 +9,7 @@ use sprag_train::data::Manifest;
 use super::{parse_seconds, print_json, println_or_stop, quoted};
 use crate::context::Context;
 use crate::exit_code::ExitCode;
-use crate::template::{self, Gpt};
+use crate::template::{self, Device, Gpt};
 
 /// Seconds of training a trial, unless said otherwise: on two cores a small model learns enough in it for
 /// changes to show above the noise.
@@ -65,6 +65,9 @@ struct PlaceArgs {
     /// Folder of prepared data, relative to the task's folder
     #[arg(long, value_name = "DIR", default_value = "../data")]
     data: String,
+    /// What candidates compute on; a GPU's packages must have been fetched once, by `cargo fetch` in Sprag's folder
+    #[arg(long, value_name = "DEVICE", value_enum, default_value_t)]
+    device: Device,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -77,12 +80,15 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
         Template::GptTokens(args) => (args.place, Budget::Tokens(args.budget)),
     };
     let dir = std::path::absolute(&place.dir)?;
-    let gpt = Gpt { dir: dir.clone(), data: place.data, budget };
+    let gpt = Gpt { dir: dir.clone(), data: place.data, budget, device: place.device };
     template::write(&gpt, context)?;
     let data = dir.join(&gpt.data);
     let prepared = Manifest::read(&data).is_ok();
     if place.json {
-        print_json(&json!({ "dir": dir, "data": data, "data_prepared": prepared, "budget": budget }))?;
+        let (budget, device) = (gpt.budget, gpt.device);
+        print_json(
+            &json!({ "dir": dir, "data": data, "data_prepared": prepared, "budget": budget, "device": device }),
+        )?;
         return Ok(ExitCode::Success);
     }
     println_or_stop(&format!("wrote the task to {}", dir.display()))?;

@@ -19,7 +19,7 @@ use crate::error::Failure;
 use crate::exit_code::ExitCode;
 use crate::numbers;
 use crate::report::html;
-use crate::template::{self, Gpt};
+use crate::template::{self, Device, Gpt};
 
 /// Time for the loop after preparation, unless said otherwise.
 const DEFAULT_SECONDS: f64 = 600.0;
@@ -70,13 +70,16 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     }
     // Before anything is made: a minute of preparation for nothing would be a poor answer.
     let capabilities = context.capabilities(args.safety.allow_unsandboxed)?;
-    plan(&args, &dir, known, &capabilities)?;
+    let made = known.then(|| context.task(&task_dir)).transpose()?;
+    if let Some(task) = &made {
+        same_budget(&args, task)?;
+    }
+    plan(&args, &dir, made.as_ref(), &capabilities)?;
     if !known {
         begin(&args, &dir, &task_dir, context)?;
     }
     prepare_data(&data_dir, context)?;
     let task = context.task(&task_dir)?;
-    same_budget(&args, &task)?;
     let plan = Plan {
         run: None,
         new_run: failed,
@@ -124,12 +127,12 @@ fn finished(args: &Args, task_dir: &Path, context: &Context) -> anyhow::Result<O
 }
 
 /// What will happen, and on what, in a few lines.
-fn plan(args: &Args, dir: &Path, known: bool, capabilities: &Capabilities) -> anyhow::Result<()> {
+fn plan(args: &Args, dir: &Path, made: Option<&Task>, capabilities: &Capabilities) -> anyhow::Result<()> {
     if args.json {
         return Ok(());
     }
     let machine = Machine::probe();
-    let budget = args.budget.unwrap_or(init::DEFAULT_BUDGET_SECONDS);
+    let budget = html::budget(budget(args, made));
     let limit = match (args.seconds, args.trials) {
         (Some(seconds), _) => numbers::duration(seconds),
         (None, Some(trials)) => format!("{trials} trials"),
@@ -137,17 +140,18 @@ fn plan(args: &Args, dir: &Path, known: bool, capabilities: &Capabilities) -> an
     };
     let cpu = machine.cpu.as_deref().unwrap_or("unknown processor");
     let cores = machine.usable_cores.map_or("?".to_owned(), |cores| cores.to_string());
-    let memory = machine.memory_bytes.map_or("unknown".to_owned(), |bytes| numbers::bytes(bytes as f64));
+    let memory = machine.usable_memory_bytes();
+    let memory = memory.map_or("unknown".to_owned(), |bytes| numbers::bytes(bytes as f64));
     let sandbox = match (capabilities.complete(), capabilities.weaker.len()) {
         (true, 0) => format!("complete ({} parts): no network, files by list", capabilities.enforced.len()),
         (true, n) => format!("complete, without {n} second wall(s); `sprag doctor` names them"),
         (false, _) => "incomplete; `sprag doctor` says why".to_owned(),
     };
-    let verb = if known { "resume" } else { "make" };
+    let verb = if made.is_some() { "resume" } else { "make" };
     eprintln!("machine   {cpu}, {cores} usable cores, {memory} memory, {}", machine.os);
     eprintln!("sandbox   {sandbox}");
     eprintln!(
-        "plan      {verb} {}; data, then the baseline 5 times, then trials of {budget} s for {limit}",
+        "plan      {verb} {}; data, then the baseline 5 times, then trials of {budget} for {limit}",
         dir.display()
     );
     if let Some([one, _, _]) = machine.load_average
@@ -160,6 +164,12 @@ fn plan(args: &Args, dir: &Path, known: bool, capabilities: &Capabilities) -> an
     Ok(())
 }
 
+/// What a trial may spend: what the folder was made with, else what is asked for.
+fn budget(args: &Args, made: Option<&Task>) -> Budget {
+    let asked = || Budget::Seconds(args.budget.unwrap_or(init::DEFAULT_BUDGET_SECONDS));
+    made.map_or_else(asked, |task| task.budget)
+}
+
 fn begin(args: &Args, dir: &Path, task_dir: &Path, context: &Context) -> anyhow::Result<()> {
     // A task is written beside and renamed when it is whole: one without its contract is not ours.
     let ours = |name: &OsStr| name == "data" || name == "task.partial";
@@ -169,12 +179,13 @@ fn begin(args: &Args, dir: &Path, task_dir: &Path, context: &Context) -> anyhow:
         let failure = Failure::new(format!("{} holds something else", dir.display()));
         return Err(failure.hint("choose another folder with `--dir`; nothing was changed").into());
     }
-    let budget = Budget::Seconds(args.budget.unwrap_or(init::DEFAULT_BUDGET_SECONDS));
+    let budget = budget(args, None);
     let partial = dir.join("task.partial");
     if partial.exists() {
         std::fs::remove_dir_all(&partial)?;
     }
-    template::write(&Gpt { dir: partial.clone(), data: "../data".to_owned(), budget }, context)?;
+    let gpt = Gpt { dir: partial.clone(), data: "../data".to_owned(), budget, device: Device::Cpu };
+    template::write(&gpt, context)?;
     std::fs::rename(&partial, task_dir)?;
     Ok(())
 }
@@ -215,4 +226,35 @@ fn next_steps(task_dir: &Path, context: &Context) -> anyhow::Result<()> {
         "  {program} merge --task {task}             bring the champion to the task's main branch"
     ))?;
     println_or_stop(&format!("  {program} run --task {task} --new --proposer 'command:YOUR-AGENT'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn a_folder_that_was_made_keeps_its_budget() {
+        let args = |words: &[&str]| Line::parse_from(["quickstart"].iter().chain(words)).args;
+        let text = r#"
+            format = 1
+            name = "made"
+            files.mutable = ["a"]
+            run.command = ["a"]
+            metric = { name = "loss", direction = "lower", pattern = "(.*)" }
+            budget.seconds = 5
+        "#;
+        let made = Task::parse(text, Path::new("/nowhere")).unwrap();
+        assert_eq!(budget(&args(&[]), Some(&made)), Budget::Seconds(5.0));
+        assert_eq!(budget(&args(&["--budget", "10s"]), None), Budget::Seconds(10.0));
+        assert_eq!(budget(&args(&[]), None), Budget::Seconds(init::DEFAULT_BUDGET_SECONDS));
+        assert!(same_budget(&args(&["--budget", "10s"]), &made).is_err());
+    }
 }

@@ -145,7 +145,15 @@ fn recorded_before(task: &Task, run: Option<&str>) -> State {
 /// A report that cannot be written is a warning: the run is recorded.
 fn write_reports(args: &TaskArgs, also: Option<PathBuf>, context: &Context) -> Vec<PathBuf> {
     let mut written = Vec::new();
-    let Ok(recorded) = Recorded::load_whole(context, args) else { return written };
+    let recorded = match Recorded::load_whole(context, args) {
+        Ok(recorded) => recorded,
+        Err(error) => {
+            eprintln!(
+                "warning: cannot write the report: {error:#}\nhint: try `sprag report`, or `sprag doctor`"
+            );
+            return written;
+        }
+    };
     let own = Layout::of(&recorded.task.dir).run(&recorded.page.run).join("report.html");
     for path in std::iter::once(own).chain(also) {
         match super::report::write(&recorded.page, &path) {
@@ -193,7 +201,11 @@ pub fn summary(page: &Page, context: &Context) -> anyhow::Result<()> {
         numbers::duration(time.smoke_seconds),
         numbers::duration(time.other_run_seconds),
         numbers::duration(time.engine_seconds)
-    ))
+    ))?;
+    match &page.scoring {
+        Some(scoring) => println_or_stop(&format!("scoring   {scoring}")),
+        None => Ok(()),
+    }
 }
 
 /// Every event on a line of its own.

@@ -4,11 +4,13 @@ use std::io::{Write, stdin};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use sprag_train::eval::{self, EvalEvent, Options, Precision};
 use sprag_train::protocol::Budget;
 
+use super::parse_seconds;
 use crate::exit_code::ExitCode;
 
 /// The training side's own programs
@@ -47,6 +49,13 @@ struct EvalArgs {
     /// Longest window asked for, in tokens
     #[arg(long, default_value_t = eval::DEFAULT_MAX_SEQ_LEN)]
     max_seq_len: u32,
+    /// Start-up that is free: what is beyond it spends a budget in seconds. More for devices that start slowly
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = parse_seconds)]
+    startup_grace: f64,
+    /// How much longer than usual all answers together may take before they count as training. More for
+    /// devices that compile kernels for their first answer
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_seconds)]
+    answer_grace: f64,
 }
 
 /// Speaks with the candidate to the end.
@@ -58,6 +67,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     options.smoke = args.phase == "smoke";
     options.val_tokens = args.val_tokens;
     options.max_seq_len = args.max_seq_len;
+    options.limits.startup_grace = duration(args.startup_grace);
+    options.limits.answer_grace = duration(args.answer_grace);
     if args.precision == "reduced" {
         options.precision = Precision::Reduced;
     }
@@ -65,6 +76,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let outcome = eval::evaluate(UnixStream::from(channel), &options, &mut print)?;
     say(&outcome.to_json_line());
     Ok(ExitCode::Success)
+}
+
+/// So many seconds; what no clock counts to is all the time there is.
+fn duration(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }
 
 /// One line to the engine. When it does not listen any more there is nobody to tell.

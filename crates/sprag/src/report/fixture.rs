@@ -164,7 +164,7 @@ impl Builder {
         self.record(Record::BuildStarted { trial, attempt });
         self.now_seconds += 3;
         let seconds = if trial == 0 { 84.2 } else { 2.9 };
-        self.record(Record::Built { trial, attempt, seconds, error });
+        self.record(Record::Built { trial, attempt, seconds, error, timed_out: false });
     }
 
     fn measure(&mut self, trial: TrialId, arm: TrialId, purpose: Purpose, outcome: Outcome) {
@@ -268,9 +268,13 @@ impl Builder {
     fn invalid(&mut self, title: &str, reason: Reason, detail: &str) {
         let trial = self.start(title);
         self.build(trial, 0, None);
-        let invalid = Invalid { reason, detail: detail.to_owned() };
-        self.measure(trial, trial, Purpose::Screen, Outcome::Invalid(invalid.clone()));
-        self.decide(trial, Verdict::Invalid(invalid), detail);
+        // It came a third of the way.
+        let facts = BTreeMap::from([("train_seconds".to_owned(), 6.5)]);
+        let curve = (1..=13).map(|step| [0.5 * f64::from(step), 9.0 - 0.2 * f64::from(step)]).collect();
+        let invalid = Invalid { facts, curve, ..Invalid::new(reason, detail) };
+        let verdict = invalid.verdict();
+        self.measure(trial, trial, Purpose::Screen, Outcome::Invalid(invalid));
+        self.decide(trial, verdict, detail);
     }
 
     fn build_failure(&mut self, title: &str, error: &str) {
@@ -278,13 +282,13 @@ impl Builder {
         for attempt in 0..3 {
             self.build(trial, attempt, Some(error.to_owned()));
         }
-        let invalid = Invalid { reason: Reason::Build, detail: error.to_owned() };
+        let invalid = Invalid::new(Reason::Build, error);
         self.decide(trial, Verdict::Invalid(invalid), "it did not build, two repairs included");
     }
 
     fn rejected(&mut self, title: &str, reason: Reason, detail: &str) {
         let trial = self.start(title);
-        self.decide(trial, Verdict::Invalid(Invalid { reason, detail: detail.to_owned() }), detail);
+        self.decide(trial, Verdict::Invalid(Invalid::new(reason, detail)), detail);
     }
 
     fn undo(&mut self) {

@@ -10,7 +10,7 @@ use std::fmt::Write;
 use sprag_engine::record::Budget;
 use sprag_measure::stats::Interval;
 
-use super::model::{DETECTABLE_POWER, Estimate, Headline, Mark, Noise, Page, TimeSplit};
+use super::model::{DETECTABLE_POWER, Estimate, Headline, Mark, Noise, Page};
 use super::plot::{escape, noise, shape, staircase};
 use crate::numbers;
 
@@ -42,7 +42,7 @@ pub fn render(page: &Page) -> String {
         noise_floor(&mut html, page, noise);
     }
     details::list(&mut html, page);
-    time(&mut html, &page.time);
+    time(&mut html, page);
     provenance(&mut html, page);
     push(&mut html, format_args!("</main>\n<script>\n{SCRIPT}</script>\n</body>\n</html>\n"));
     html
@@ -238,7 +238,8 @@ fn noise_floor(html: &mut String, page: &Page, noise: &Noise) {
     html.push_str("</div>\n</section>\n");
 }
 
-fn time(html: &mut String, time: &TimeSplit) {
+fn time(html: &mut String, page: &Page) {
+    let time = &page.time;
     let parts = [
         ("training", time.train_seconds),
         ("evaluation", time.evaluation_seconds),
@@ -266,7 +267,11 @@ fn time(html: &mut String, time: &TimeSplit) {
             ),
         );
     }
-    html.push_str("</table>\n</section>\n");
+    html.push_str("</table>\n");
+    if let Some(scoring) = &page.scoring {
+        push(html, format_args!("<p>Scoring took {scoring}.</p>\n"));
+    }
+    html.push_str("</section>\n");
 }
 
 fn provenance(html: &mut String, page: &Page) {

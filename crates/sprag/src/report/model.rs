@@ -6,6 +6,7 @@
 mod derive;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Serialize;
 use sprag_engine::record::{Budget, Direction, Measure, Policy, TrialId, Verdict};
@@ -88,6 +89,8 @@ pub struct Page {
     pub counts: Counts,
     /// Where the time went.
     pub time: TimeSplit,
+    /// What scoring costs, where the evaluator told it apart.
+    pub scoring: Option<Scoring>,
     /// The trials in order.
     pub trials: Vec<TrialView>,
     /// Facts about the machine.
@@ -205,6 +208,27 @@ pub struct TimeSplit {
     pub other_run_seconds: f64,
     /// Everything else: proposing, git, deciding, recording.
     pub engine_seconds: f64,
+}
+
+/// What scoring costs a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Scoring {
+    /// Seconds, over all runs with a score.
+    pub seconds: Estimate,
+    /// Their mean as a part of the budget; `None` for a budget that is not in seconds.
+    pub share: Option<f64>,
+}
+
+/// `2.20 s ± 0.26 s a run (sd, n=28), 11.0 % of the budget`.
+impl fmt::Display for Scoring {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Estimate { mean, sd, n } = self.seconds;
+        match sd {
+            Some(sd) => write!(formatter, "{mean:.2} s ± {sd:.2} s a run (sd, n={n})")?,
+            None => write!(formatter, "{mean:.2} s (n={n}, spread unknown)")?,
+        }
+        self.share.map_or(Ok(()), |share| write!(formatter, ", {:.1} % of the budget", 100.0 * share))
+    }
 }
 
 /// How a trial ended; each has a shape of its own.

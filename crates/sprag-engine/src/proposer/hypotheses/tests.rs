@@ -1,10 +1,15 @@
 use super::*;
-use crate::record::{Effect, Verdict};
+use crate::record::{Effect, Invalid, Proposed, Reason, Verdict};
 
 const FILE: &str = "# Ideas\n\n- [ ] wider MLP\n  - [ ] use gelu (see notes)\n* [x] deeper (trial 1: LOSS)\n- no box\n- [?] odd\n";
 
-fn trial(verdict: Verdict) -> Trial {
-    Trial { id: 7, verdict: Some(verdict), ..Trial::default() }
+fn trial(id: u32, idea: &str, verdict: Verdict) -> Trial {
+    let proposed = Proposed { idea: Some(idea.into()), ..Proposed::default() };
+    Trial { id, proposed: Some(proposed), verdict: Some(verdict), ..Trial::default() }
+}
+
+fn crash() -> Verdict {
+    Verdict::Invalid(Invalid::new(Reason::Crash, ""))
 }
 
 #[test]
@@ -24,8 +29,8 @@ fn copy_takes_over_what_people_add_and_keeps_its_ticks() {
     std::fs::write(&own, FILE).unwrap();
     assert_eq!(refresh(&own, &copy).unwrap().len(), 3);
     let effect = Effect { gain: -0.02, low: -0.03, high: -0.01, pairs: 1, sigma: 0.01 };
-    tick(&copy, "use gelu (see notes)", &trial(Verdict::Loss(effect))).unwrap();
-    tick(&copy, "never heard of", &trial(Verdict::Loss(effect))).unwrap();
+    let trials = ["use gelu (see notes)", "never heard of"].map(|idea| trial(7, idea, Verdict::Loss(effect)));
+    mark(&copy, &trials).unwrap();
     let ticked = "  - [x] use gelu (see notes) (trial 7: LOSS, gain -0.0200 = -2.0 sigma)";
     assert!(std::fs::read_to_string(&copy).unwrap().contains(ticked));
 
@@ -42,12 +47,21 @@ fn copy_takes_over_what_people_add_and_keeps_its_ticks() {
 }
 
 #[test]
-fn an_idea_is_ticked_once() {
+fn boxes_follow_the_ledger_and_leave_what_is_not_its_own() {
     let dir = tempfile::tempdir().unwrap();
     let copy = dir.path().join("hypotheses.md");
-    std::fs::write(&copy, "- [ ] a\n").unwrap();
-    let invalid = crate::record::Invalid { reason: crate::record::Reason::Crash, detail: String::new() };
-    tick(&copy, "a", &trial(Verdict::Invalid(invalid.clone()))).unwrap();
-    tick(&copy, "a", &Trial { id: 8, ..trial(Verdict::Invalid(invalid)) }).unwrap();
-    assert_eq!(std::fs::read_to_string(&copy).unwrap(), "- [x] a (trial 7: INVALID)\n");
+    std::fs::write(&copy, "- [ ] a\n- [x] b\n- [x] c (trial 7: LOSS)\n").unwrap();
+    let rest = "- [x] b\n- [x] c (trial 7: LOSS)\n";
+    let mut trials = vec![trial(7, "a", crash()), trial(8, "a", crash()), trial(9, "b", crash())];
+    let check = |trials: &[Trial], line: &str| {
+        mark(&copy, trials).unwrap();
+        assert_eq!(std::fs::read_to_string(&copy).unwrap(), format!("{line}\n{rest}"));
+    };
+    check(&trials[..0], "- [ ] a");
+    check(&trials, "- [x] a (trial 7: INVALID)");
+    check(&trials, "- [x] a (trial 7: INVALID)");
+    trials[0].undone = true;
+    check(&trials, "- [x] a (trial 8: INVALID)");
+    trials[1].undone = true;
+    check(&trials, "- [ ] a");
 }

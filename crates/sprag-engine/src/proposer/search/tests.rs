@@ -191,7 +191,7 @@ fn every_proposal_edits_the_file_and_says_why() {
 #[test]
 fn crash_counts_as_refused() {
     let mut bench = Bench::new("/// knob: choice 1|2|3\nconst A: usize = 1;\n");
-    let crash = |_: &str| Verdict::Invalid(Invalid { reason: Reason::Crash, detail: String::new() });
+    let crash = |_: &str| Verdict::Invalid(Invalid::new(Reason::Crash, ""));
     assert_eq!(bench.run(crash), ["A 1 -> 2"]);
 }
 

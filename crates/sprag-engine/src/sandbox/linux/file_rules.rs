@@ -1,6 +1,7 @@
 //! Files by allow-list, with Landlock (Salaün, "Landlock LSM", Linux `userspace-api/landlock`).
 
 use std::io;
+use std::path::PathBuf;
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
@@ -22,7 +23,6 @@ pub(super) fn restrict(policy: &Policy, mounts: &Mounts) -> Result<(), SetupErro
     let shared_memory = mounts.shared_memory.then_some("/dev/shm");
     let read = system_reads().into_iter().chain(["/proc".into()]);
     let read = read.chain(policy.read.iter().cloned()).chain(["/dev/random".into(), "/dev/urandom".into()]);
-    let devices = ["/dev/null", "/dev/zero", "/dev/full"];
     // A listed folder that cannot be written would be a riddle to whoever reads the command's errors.
     let write = policy.write.iter().map(|path| {
         PathFd::new(path)
@@ -40,7 +40,7 @@ pub(super) fn restrict(policy: &Policy, mounts: &Mounts) -> Result<(), SetupErro
             .scope(Scope::from_all(NEWEST))?
             .create()?
             .add_rules(path_beneath_rules(read, AccessFs::from_read(NEWEST)))?
-            .add_rules(path_beneath_rules(devices, AccessFs::from_file(NEWEST) & !AccessFs::Execute))?
+            .add_rules(path_beneath_rules(devices(policy), AccessFs::from_file(NEWEST) & !AccessFs::Execute))?
             .add_rules(path_beneath_rules(shared_memory, every))?
             .add_rules(write.iter().map(|path| Ok::<_, RulesetError>(PathBeneath::new(path, every))))?
             .restrict_self()
@@ -51,4 +51,10 @@ pub(super) fn restrict(policy: &Policy, mounts: &Mounts) -> Result<(), SetupErro
         return Err(failed(io::Error::other("the kernel enforces none of it")));
     }
     Ok(())
+}
+
+/// Files that are read and written but neither run nor replaced.
+fn devices(policy: &Policy) -> Vec<PathBuf> {
+    let harmless = ["/dev/null", "/dev/zero", "/dev/full"].map(PathBuf::from);
+    harmless.into_iter().chain(policy.devices.iter().cloned()).collect()
 }

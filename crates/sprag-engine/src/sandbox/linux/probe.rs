@@ -23,6 +23,7 @@ fn probe() -> Capabilities {
     let policy = Policy {
         read: Vec::new(),
         write: Vec::new(),
+        devices: Vec::new(),
         network: Network::None,
         on_network: OnViolation::Refuse,
         processes: 64,

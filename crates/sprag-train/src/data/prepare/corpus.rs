@@ -241,9 +241,8 @@ impl Corpus {
     /// Finds and cleans the text of a source.
     pub(crate) fn gather(options: &PrepareOptions, on_progress: OnProgress<'_>) -> Result<Corpus, DataError> {
         match &options.source {
-            Source::Cargo { metadata_json, candidate_metadata_json } => {
-                let mut gathered = packages::gather(metadata_json, on_progress)?;
-                gathered.keep_for_training(packages::names(candidate_metadata_json)?);
+            Source::Cargo { metadata_json, linked } => {
+                let mut gathered = packages::gather(metadata_json, linked.clone(), on_progress)?;
                 gathered.cap_parts(packages::CAP_BYTES);
                 gathered.cap_all(options.max_bytes.unwrap_or(u64::MAX));
                 gathered.into_corpus("cargo", true)
@@ -264,6 +263,7 @@ impl Corpus {
                     train_shards: *shards,
                     dir: &options.downloads,
                     proxy: options.proxy.as_deref(),
+                    no_proxy: options.no_proxy.as_deref().unwrap_or_default(),
                 };
                 let (revision, shards) = hub::download(&request, on_progress)?;
                 Ok(Corpus::of_shards(options, "hf", &format!("hf:{repo}"), revision, shards))

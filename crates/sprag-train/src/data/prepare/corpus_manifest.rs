@@ -5,6 +5,7 @@
 //! dependencies too. So cargo is asked about a copy of the workspace that has these two packages alone, without
 //! code and without development dependencies. Running cargo is left to the caller.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -89,6 +90,39 @@ pub fn cargo_metadata_arguments(manifest: &Path, platform: Option<&str>) -> Vec<
         arguments.extend(["--filter-platform", platform].map(OsString::from));
     }
     arguments
+}
+
+/// Arguments with which cargo lists what is really built of a manifest, for one platform and without a network.
+///
+/// `cargo metadata` lists more: also what stands in the lock for features that are off.
+pub fn cargo_tree_arguments(manifest: &Path, platform: Option<&str>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = [
+        "tree",
+        "--offline",
+        "--edges",
+        "normal,build",
+        "--prefix",
+        "none",
+        "--format",
+        "{p}",
+        "--manifest-path",
+    ]
+    .map(OsString::from)
+    .into();
+    arguments.push(manifest.into());
+    if let Some(platform) = platform {
+        arguments.extend(["--target", platform].map(OsString::from));
+    }
+    arguments
+}
+
+/// Names and versions in what cargo prints for `cargo_tree_arguments`: `NAME vVERSION`, perhaps with a remark.
+pub fn cargo_tree_packages(printed: &str) -> BTreeSet<(String, String)> {
+    let package = |line: &str| {
+        let mut words = line.split(' ');
+        Some((words.next()?.to_owned(), words.next()?.strip_prefix('v')?.to_owned()))
+    };
+    printed.lines().filter_map(package).collect()
 }
 
 /// Dependencies by path are found from the copy, too.

@@ -28,6 +28,8 @@ pub(crate) struct Request<'a> {
     /// Where shards are kept.
     pub(crate) dir: &'a Path,
     pub(crate) proxy: Option<&'a str>,
+    /// Hosts that are reached without it.
+    pub(crate) no_proxy: &'a str,
 }
 
 /// What the hub says about a dataset.
@@ -56,7 +58,7 @@ pub(crate) fn download(
     request: &Request<'_>,
     on_progress: OnProgress<'_>,
 ) -> Result<(Option<String>, Vec<Shard>), DataError> {
-    download_with(&Client::new(request.proxy)?, request, on_progress)
+    download_with(&Client::new(request.proxy, request.no_proxy)?, request, on_progress)
 }
 
 fn download_with(
@@ -88,6 +90,7 @@ fn download_with(
             dest: dest.clone(),
             bytes: file.bytes(),
             sha256: file.lfs.as_ref().and_then(|lfs| lfs.sha256.clone()),
+            revision: revision.clone(),
         };
         let mut here = 0;
         client.fetch(&wanted, &mut |bytes| {

@@ -43,25 +43,27 @@ impl Package {
     }
 }
 
-/// Names of the packages of registries that `cargo metadata` printed.
-pub(crate) fn names(metadata_json: &str) -> Result<BTreeSet<String>, DataError> {
-    let packages = parse(metadata_json)?.packages.into_iter();
-    Ok(packages.filter(|package| package.source.is_some()).map(|package| package.name).collect())
-}
-
 fn parse(metadata_json: &str) -> Result<Metadata, DataError> {
     serde_json::from_str(metadata_json).map_err(|error| DataError::CargoMetadata(error.to_string()))
 }
 
-/// Reads the packages in the order of their names, the newest version of each first.
-pub(crate) fn gather(metadata_json: &str, on_progress: OnProgress<'_>) -> Result<Gathered, DataError> {
+/// Reads the packages in the order of their names, the newest version of each first, and those of `train_only`
+/// before all others: of copies the first stays, and one that stayed in a package that is scored on could be read
+/// in its twin.
+pub(crate) fn gather(
+    metadata_json: &str,
+    train_only: BTreeSet<String>,
+    on_progress: OnProgress<'_>,
+) -> Result<Gathered, DataError> {
     let mut packages = parse(metadata_json)?.packages;
     packages.retain(|package| package.source.is_some());
     if packages.is_empty() {
         return Err(DataError::CargoMetadata("it names no package of a registry".to_owned()));
     }
+    let place = |package: &Package| (!train_only.contains(&package.name), package.name.clone());
     packages.sort_by(|one, other| {
-        one.name.cmp(&other.name).then_with(|| version_key(&other.version).cmp(&version_key(&one.version)))
+        let newest_first = || version_key(&other.version).cmp(&version_key(&one.version));
+        place(one).cmp(&place(other)).then_with(newest_first)
     });
     let missing: Vec<String> = packages
         .iter()
@@ -80,6 +82,7 @@ pub(crate) fn gather(metadata_json: &str, on_progress: OnProgress<'_>) -> Result
         let total = packages.len() as u64;
         on_progress(PrepareProgress { stage: Stage::Clean, done, total, unit: "packages" });
     }
+    gathered.keep_for_training(train_only);
     Ok(gathered)
 }
 

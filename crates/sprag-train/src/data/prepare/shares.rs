@@ -2,6 +2,7 @@
 //!
 //! A part (a package with all its versions, or a file) is never divided. Parts are dealt out in the order of a
 //! hash of their names, so that neighbours in the alphabet, which often are one family, do not go together.
+//! Where most parts may only be trained on, validation and holdout share what is left.
 
 use std::collections::BTreeSet;
 
@@ -11,6 +12,10 @@ use crate::data::Split;
 
 /// Validation and holdout each get one part in this many.
 pub(crate) const SMALL_SHARE: u64 = 20;
+
+/// A part of more than the share's one in this many goes to validation or holdout only when smaller ones do not
+/// fill it: a score should rest on many authors.
+const LARGE_PART: u64 = 5;
 
 /// The first 64 bits of a SHA-256, the same on every machine and in every version.
 pub(crate) fn stable_hash(bytes: &[u8]) -> u64 {
@@ -24,20 +29,32 @@ pub(crate) fn deal(parts: &[(String, u64)], train_only: &BTreeSet<String>) -> Op
     if parts.len() < Split::ALL.len() {
         return None;
     }
-    let target = parts.iter().map(|(_, bytes)| bytes).sum::<u64>() / SMALL_SHARE;
-    let mut order: Vec<usize> = (0..parts.len()).collect();
-    order.retain(|&part| !train_only.contains(&parts[part].0));
-    order.sort_by_key(|&part| (stable_hash(parts[part].0.as_bytes()), &parts[part].0));
+    let may_score = |part: &usize| !train_only.contains(&parts[*part].0);
+    let mut order: Vec<usize> = (0..parts.len()).filter(may_score).collect();
+    let total: u64 = parts.iter().map(|(_, bytes)| bytes).sum();
+    let scorable: u64 = order.iter().map(|&part| parts[part].1).sum();
+    let target = (total / SMALL_SHARE).min(scorable / 2);
+    order.sort_by_key(|&part| {
+        let (name, bytes) = &parts[part];
+        (*bytes > target / LARGE_PART, stable_hash(name.as_bytes()), name)
+    });
     let mut splits = vec![Split::Train; parts.len()];
-    for split in [Split::Val, Split::Holdout] {
-        let mut taken = 0;
-        for &part in &order {
-            // A part is taken when more than half of it is still wanted.
-            if splits[part] == Split::Train && taken + parts[part].1.div_ceil(2) <= target {
-                splits[part] = split;
-                taken += parts[part].1;
-            }
+    let mut taken = [0; Split::ALL.len()];
+    for &part in &order {
+        // The emptier one is served, so that neither takes what the other needs.
+        let emptier = if taken[Split::Holdout as usize] < taken[Split::Val as usize] {
+            Split::Holdout
+        } else {
+            Split::Val
+        };
+        let taken = &mut taken[emptier as usize];
+        // A part is taken when more than half of it is still wanted.
+        if *taken + parts[part].1.div_ceil(2) <= target {
+            splits[part] = emptier;
+            *taken += parts[part].1;
         }
+    }
+    for split in [Split::Val, Split::Holdout] {
         if !splits.contains(&split) {
             let train = order.iter().copied().filter(|&part| splits[part] == Split::Train);
             let smallest = train.min_by_key(|&part| parts[part].1)?;
@@ -77,6 +94,32 @@ mod tests {
             parts.iter().zip(&splits).all(|(part, split)| !kept.contains(&part.0) || *split == Split::Train)
         );
         assert!(splits.contains(&Split::Val) && splits.contains(&Split::Holdout));
+    }
+
+    #[test]
+    fn what_may_be_scored_on_is_divided_evenly_when_it_is_little() {
+        // As measured on the default corpus: most packages are linked by candidates, and some are large.
+        let sizes: Vec<u64> =
+            (0..500).map(|number| if number % 5 == 0 { 400 } else { 1 + number % 70 }).collect();
+        let parts = parts(&sizes);
+        let kept: BTreeSet<String> = (50..500).map(|number| format!("part-{number}")).collect();
+        let splits = deal(&parts, &kept).unwrap();
+        let scorable: u64 = sizes[..50].iter().sum();
+        for split in [Split::Val, Split::Holdout] {
+            let found = bytes(&parts, &splits, split);
+            assert!(found * 5 > scorable * 2, "{split} has {found} of {scorable}");
+            let members = parts.iter().zip(&splits).filter(|(_, of)| **of == split).map(|(part, _)| part.1);
+            assert!(members.clone().count() >= 10, "{split} rests on {} parts", members.count());
+            assert!(members.max().unwrap() * 4 <= found, "one part dominates {split}");
+        }
+    }
+
+    #[test]
+    fn large_parts_stay_in_train_while_small_ones_fill_the_share() {
+        let parts = parts(&[vec![50; 4], vec![10; 200]].concat());
+        let splits = deal(&parts, &BTreeSet::new()).unwrap();
+        assert_eq!(splits[..4], [Split::Train; 4]);
+        assert_eq!(bytes(&parts, &splits, Split::Val), 110);
     }
 
     #[test]

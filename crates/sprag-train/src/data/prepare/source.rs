@@ -1,5 +1,6 @@
 //! Where text can come from, and how a person names it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -15,8 +16,9 @@ pub enum Source {
     Cargo {
         /// What `cargo metadata` printed for the manifest of `cargo_corpus_manifest`.
         metadata_json: String,
-        /// The same for what candidates alone link. Their builds can read it, so it is trained on, never scored on.
-        candidate_metadata_json: String,
+        /// Names of the packages that candidates link, for whatever device. Their builds can read them, so they are
+        /// trained on, never scored on.
+        linked: BTreeSet<String>,
     },
     /// A folder of text files.
     Dir(PathBuf),

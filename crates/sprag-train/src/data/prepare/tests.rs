@@ -1,6 +1,6 @@
 //! Whole preparations of small sources, looked at through the reader's door.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::*;
 use crate::data::Prepared;
@@ -66,7 +66,7 @@ fn packages(dir: &Path, packages: &[(&str, &str)]) -> Source {
     }
     Source::Cargo {
         metadata_json: serde_json::json!({ "packages": described }).to_string(),
-        candidate_metadata_json: serde_json::json!({ "packages": [] }).to_string(),
+        linked: BTreeSet::new(),
     }
 }
 
@@ -207,6 +207,21 @@ fn too_little_text_is_an_error_and_leaves_no_data() {
 }
 
 #[test]
+fn of_two_preparations_into_one_folder_the_second_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let source = packages(dir.path(), &PACKAGES);
+    let mut second = None;
+    let manifest = prepare(&options(source.clone(), &out), &mut |_| {
+        second.get_or_insert_with(|| prepare(&options(source.clone(), &out), &mut |_| {}));
+    });
+    let error = second.unwrap().unwrap_err();
+    assert!(matches!(&error, DataError::Busy(folder) if *folder == out), "{error}");
+    assert!(error.hint().unwrap().contains("--out"));
+    assert_eq!(run(source, &out), manifest.unwrap(), "the first left the folder locked, or half written");
+}
+
+#[test]
 fn parquet_rows_are_split_by_their_text_and_copies_dropped() {
     let dir = tempfile::tempdir().unwrap();
     let rows: Vec<String> = (0..400).map(|row| prose(row % 390, 40)).collect();
@@ -280,17 +295,45 @@ fn a_full_disk_is_named_and_the_old_data_stays() {
     );
 }
 
+/// The same source, some of its packages being linked by candidates.
+fn linking(source: Source, names: &[String]) -> Source {
+    let Source::Cargo { metadata_json, .. } = source else { unreachable!("only packages are linked") };
+    Source::Cargo { metadata_json, linked: names.iter().cloned().collect() }
+}
+
+#[test]
+fn what_cargo_tree_prints_is_read_with_its_remarks() {
+    let printed =
+        "gpt v0.1.0 (/task)\nburn-core v0.22.1\nserde_derive v1.0.0 (proc-macro)\nburn-core v0.22.1 (*)\n\n";
+    let expected = [("burn-core", "0.22.1"), ("gpt", "0.1.0"), ("serde_derive", "1.0.0")];
+    let expected = expected.map(|(name, version)| (name.to_owned(), version.to_owned()));
+    assert_eq!(cargo_tree_packages(printed), expected.into());
+}
+
+#[test]
+fn of_copies_the_one_that_candidates_can_read_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let names: Vec<String> = (0..24).map(|number| format!("package-{number:02}")).collect();
+    let list: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "1.0.0")).collect();
+    let source = linking(packages(dir.path(), &list), &names[12..]);
+    // Each of the first half holds the same file as one of the second, which candidates link.
+    let copies: Vec<String> = (0..12).map(|number| prose(1000 + number, 200)).collect();
+    for (name, text) in names.iter().zip(copies.iter().cycle()) {
+        write(&dir.path().join(format!("{name}-1.0.0/src/copied.rs")), text);
+    }
+    let out = dir.path().join("out");
+    assert_eq!(run(source, &out).corpus.dropped["exact_copy"].documents, 12);
+    for split in [Split::Val, Split::Holdout] {
+        assert!(documents(&out, split).iter().all(|text| !copies.contains(text)), "{split} can be read");
+    }
+}
+
 #[test]
 fn what_candidates_link_is_never_scored_on() {
     let dir = tempfile::tempdir().unwrap();
     let names: Vec<String> = (0..24).map(|number| format!("package-{number}")).collect();
     let list: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "1.0.0")).collect();
-    let Source::Cargo { metadata_json, .. } = packages(dir.path(), &list) else { unreachable!() };
-    let linked: Vec<_> = names[..18].iter().map(|name| {
-        serde_json::json!({"name": name, "version": "1.0.0", "source": "registry+x", "manifest_path": "/absent"})
-    }).collect();
-    let candidate_metadata_json = serde_json::json!({ "packages": linked }).to_string();
-    let source = Source::Cargo { metadata_json, candidate_metadata_json };
+    let source = linking(packages(dir.path(), &list), &names[..18]);
     let manifest = prepare(&options(source, &dir.path().join("out")), &mut |_| {}).unwrap();
     let scored: Vec<&str> = manifest
         .source

@@ -11,6 +11,7 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::http::{Response, StatusCode};
 
+use super::shares::stable_hash;
 use crate::data::DataError;
 use crate::data::token_file::{partial_path, sha256_of_file};
 
@@ -34,6 +35,52 @@ pub(crate) struct Wanted {
     pub(crate) dest: PathBuf,
     pub(crate) bytes: Option<u64>,
     pub(crate) sha256: Option<String>,
+    /// The commit that it is taken from.
+    pub(crate) revision: Option<String>,
+}
+
+impl Wanted {
+    /// Where it is collected. What arrived of one content is not continued with another, so the name holds what
+    /// tells them apart: the file's hash, else the commit.
+    pub(crate) fn partial(&self) -> PathBuf {
+        let content = self.sha256.as_ref().or(self.revision.as_ref());
+        let mut name = self.dest.as_os_str().to_owned();
+        name.push(format!(".{:016x}", stable_hash(content.map_or(&b""[..], |content| content.as_bytes()))));
+        partial_path(Path::new(&name))
+    }
+
+    /// Removes what arrived of other contents: nobody will continue it. Without anything to tell contents apart,
+    /// that is all there is.
+    fn remove_stale_partials(&self) -> Result<(), DataError> {
+        let (Some(folder), Some(name)) = (self.dest.parent(), self.dest.file_name()) else { return Ok(()) };
+        let own = (self.sha256.is_some() || self.revision.is_some()).then(|| self.partial());
+        let beginning = format!("{}.", name.to_string_lossy());
+        for entry in fs::read_dir(folder).map_err(DataError::io("list", folder))? {
+            let path = entry.map_err(DataError::io("list", folder))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with(&beginning) && name.ends_with(".partial") && Some(&path) != own.as_ref() {
+                remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A proxy for all servers but those of a list as in `NO_PROXY`: a name stands for itself and all below it.
+fn proxy(url: &str, without: &str) -> Result<ureq::Proxy, ureq::Error> {
+    let parsed = ureq::Proxy::new(url)?;
+    let mut builder = ureq::Proxy::builder(parsed.protocol()).host(parsed.host()).port(parsed.port());
+    if let Some(username) = parsed.username() {
+        builder = builder.username(username);
+    }
+    if let Some(password) = parsed.password() {
+        builder = builder.password(password);
+    }
+    for name in without.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        let name = name.trim_start_matches("*.").trim_start_matches('.');
+        builder = builder.no_proxy(name).no_proxy(&format!(".{name}"));
+    }
+    builder.build()
 }
 
 /// How an attempt ended, if not well.
@@ -44,9 +91,9 @@ enum Failure {
 }
 
 impl Client {
-    /// A client that reaches servers through `proxy`, if there is one.
-    pub(crate) fn new(proxy: Option<&str>) -> Result<Client, DataError> {
-        let proxy = proxy.map(ureq::Proxy::new).transpose();
+    /// A client that reaches servers through a proxy, if there is one, except those that `no_proxy` lists.
+    pub(crate) fn new(proxy_url: Option<&str>, no_proxy: &str) -> Result<Client, DataError> {
+        let proxy = proxy_url.map(|url| proxy(url, no_proxy)).transpose();
         let proxy = proxy.map_err(|error| DataError::Option(format!("the proxy is not usable: {error}")))?;
         let agent = Agent::config_builder()
             .proxy(proxy)
@@ -76,7 +123,8 @@ impl Client {
             on_bytes(length(&wanted.dest));
             return Ok(());
         }
-        let partial = partial_path(&wanted.dest);
+        wanted.remove_stale_partials()?;
+        let partial = wanted.partial();
         self.retry(&wanted.url, &mut |progressed| {
             let before = length(&partial);
             let result = self.attempt(wanted, &partial, on_bytes);

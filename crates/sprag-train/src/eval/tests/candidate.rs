@@ -15,7 +15,7 @@ pub(super) struct Bigram {
 }
 
 impl Bigram {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Bigram { counts: vec![0.1; (VOCAB * VOCAB) as usize] }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sprag_engine::record::{Direction, Outcome, Policy, Purpose, Score, TrialId, Verdict};
+use sprag_engine::record::{Budget, Direction, Outcome, Policy, Purpose, Score, TrialId, Verdict};
 use sprag_engine::state::{Run, State, Trial};
 use sprag_engine::{gate, session};
 use sprag_measure::clock;
@@ -10,7 +10,7 @@ use sprag_measure::stats::{self, Interval};
 
 use super::{
     Counts, Curve, DETECTABLE_POWER, EffectView, Estimate, Extras, FORMAT, FactView, Headline, Mark,
-    MeasurementView, Noise, Page, Repeat, TimeSplit, TrialView,
+    MeasurementView, Noise, Page, Repeat, Scoring, TimeSplit, TrialView,
 };
 use crate::numbers;
 
@@ -30,6 +30,7 @@ pub fn page(state: &State, extras: Extras) -> Option<Page> {
         noise,
         counts: counts(state),
         time: time_split(state),
+        scoring: scoring(state, run.budget),
         trials,
         task: run.task,
         run: run.run,
@@ -172,19 +173,17 @@ fn measurement_view(run: &Run) -> MeasurementView {
     }
 }
 
-fn scored(run: &Run) -> Option<&Score> {
-    match &run.outcome {
-        Some(Outcome::Scored(score)) => Some(score),
-        _ => None,
-    }
+/// What was measured in a run besides its score, if it had one.
+fn seen(run: &Run) -> Option<&BTreeMap<String, f64>> {
+    run.outcome.as_ref()?.facts()
 }
 
 /// The candidate's curves and its incumbent's beside them; an incumbent that did not run in this trial
 /// lends the curve of its own last run.
 fn curves(state: &State, trial: &Trial) -> Vec<Curve> {
+    let finite = |point: &[f64; 2]| point.iter().all(|x| x.is_finite());
     let curve_of = |run: &Run| {
-        let points: Vec<[f64; 2]> =
-            scored(run)?.curve.iter().copied().filter(|point| point.iter().all(|x| x.is_finite())).collect();
+        let points: Vec<[f64; 2]> = run.outcome.as_ref()?.curve().iter().copied().filter(finite).collect();
         let candidate = run.measure.arm == trial.id;
         (points.len() > 1).then_some(Curve {
             arm: run.measure.arm,
@@ -206,7 +205,7 @@ fn facts(trial: &Trial) -> Vec<FactView> {
     let mut sums: BTreeMap<&str, [(f64, u32); 2]> = BTreeMap::new();
     for run in &trial.runs {
         let arm = usize::from(run.measure.arm != trial.id);
-        for (name, value) in scored(run).into_iter().flat_map(|score| &score.facts) {
+        for (name, value) in seen(run).into_iter().flatten() {
             let (sum, n) = &mut sums.entry(name).or_default()[arm];
             *sum += value;
             *n += 1;
@@ -295,17 +294,14 @@ fn counts(state: &State) -> Counts {
 fn time_split(state: &State) -> TimeSplit {
     let mut time = TimeSplit::default();
     for trial in &state.trials {
-        let end = trial.decided_at.as_deref().or(state.updated_at.as_deref());
-        let span = end.and_then(|end| seconds_between(&trial.started_at, end));
-        time.total_seconds += span.unwrap_or(0.0).max(0.0);
+        time.total_seconds += working_seconds(state, trial).unwrap_or(0.0);
         time.build_seconds += trial.builds.iter().map(|build| build.seconds).sum::<f64>();
         for run in &trial.runs {
             if run.measure.purpose == Purpose::Smoke {
                 time.smoke_seconds += run.seconds;
                 continue;
             }
-            let fact =
-                |name: &str| scored(run).and_then(|score| score.facts.get(name)).copied().unwrap_or(0.0);
+            let fact = |name: &str| seen(run).and_then(|facts| facts.get(name)).copied().unwrap_or(0.0);
             let (train, evaluation) = (fact("train_seconds"), fact("evaluation_seconds"));
             time.train_seconds += train;
             time.evaluation_seconds += evaluation;
@@ -321,6 +317,86 @@ fn time_split(state: &State) -> TimeSplit {
     time
 }
 
-fn seconds_between(start: &str, end: &str) -> Option<f64> {
-    Some((clock::parse_rfc3339(end)? - clock::parse_rfc3339(start)?) as f64)
+fn scoring(state: &State, budget: Budget) -> Option<Scoring> {
+    let runs = state.trials.iter().flat_map(|trial| &trial.runs);
+    let scored = runs.filter(|run| matches!(run.outcome, Some(Outcome::Scored(_))));
+    let seconds: Vec<f64> = scored.filter_map(|run| seen(run)?.get("evaluation_seconds").copied()).collect();
+    let seconds = Estimate::of(&seconds)?;
+    let share = match budget {
+        Budget::Seconds(budget) => (budget > 0.0).then(|| seconds.mean / budget),
+        Budget::Tokens(_) => None,
+    };
+    Some(Scoring { seconds, share })
+}
+
+/// From a trial's start to its decision, or to the last line, without the pauses in between.
+fn working_seconds(state: &State, trial: &Trial) -> Option<f64> {
+    let end = trial.decided_at.as_deref().or(state.updated_at.as_deref())?;
+    let (begin, end) = (clock::parse_rfc3339(&trial.started_at)?, clock::parse_rfc3339(end)?);
+    let pauses = state.pauses.iter().filter_map(|pause| {
+        let (from, to) = (clock::parse_rfc3339(&pause.from)?, clock::parse_rfc3339(&pause.to)?);
+        Some((to.min(end) - from.max(begin)).max(0))
+    });
+    let paused: i64 = pauses.sum();
+    Some((end - begin - paused).max(0) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use sprag_engine::record::Record;
+
+    use super::super::super::fixture;
+    use super::*;
+
+    fn resumed() -> Record {
+        Record::RunResumed {
+            sprag_version: String::new(),
+            sandbox: None,
+            sandbox_missing: Vec::new(),
+            machine: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_run_that_stood_still_for_a_week_did_not_work_for_a_week() {
+        let mut state = State::default();
+        let started = Record::TrialStarted { trial: 0, proposer: String::new(), parent: String::new() };
+        let built = |seconds| Record::Built { trial: 0, attempt: 0, seconds, error: None, timed_out: false };
+        state.apply("2026-01-01T00:00:00Z", &started);
+        state.apply("2026-01-01T00:00:30Z", &built(20.0));
+        // Cut off with a torn line, taken up a week later, then once more.
+        state.apply("2026-01-08T00:00:30Z", &Record::LedgerRepaired { dropped_bytes: 3 });
+        state.apply("2026-01-08T00:00:31Z", &resumed());
+        state.apply("2026-01-08T00:00:40Z", &built(5.0));
+        state.apply("2026-01-09T00:00:00Z", &resumed());
+        state.apply("2026-01-09T00:00:20Z", &built(20.0));
+        let time = time_split(&state);
+        // 30 s, then 9 s after the repair, then 20 s; what lies between repair and resume counts as a pause.
+        assert_eq!((time.total_seconds, time.build_seconds, time.engine_seconds), (59.0, 45.0, 14.0));
+    }
+
+    #[test]
+    fn a_run_without_a_score_shows_how_far_it_came() {
+        let page = fixture::filled_page();
+        let memory = page
+            .trials
+            .iter()
+            .find(|trial| trial.invalid.as_ref().is_some_and(|(reason, _)| reason == "memory"));
+        let trial = memory.expect("a trial that used too much memory");
+        let own: Vec<usize> =
+            trial.curves.iter().filter(|curve| curve.candidate).map(|curve| curve.points.len()).collect();
+        assert_eq!(own, [13]);
+        let trained = trial.facts.iter().find(|fact| fact.name == "train_seconds");
+        assert_eq!(trained.and_then(|fact| fact.candidate), Some(6.5));
+    }
+
+    #[test]
+    fn scoring_is_told_as_a_share_of_the_budget() {
+        let page = fixture::filled_page();
+        let scoring = page.scoring.expect("scored runs");
+        assert!(scoring.seconds.n > 5 && scoring.seconds.sd.is_some());
+        assert_eq!(scoring.share, Some(scoring.seconds.mean / 20.0));
+        let words = scoring.to_string();
+        assert!(words.starts_with("1.9") && words.ends_with("% of the budget"), "{words}");
+    }
 }

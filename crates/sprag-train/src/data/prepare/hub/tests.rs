@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::*;
 use crate::data::prepare::shards::tests::parquet;
-use crate::data::token_file::{hexadecimal, partial_path};
+use crate::data::token_file::hexadecimal;
 use crate::data::{PrepareOptions, Prepared, Source, prepare};
 
 const REPO: &str = "someone/texts";
@@ -79,11 +79,40 @@ impl Hub {
     }
 
     fn download_repo(&self, repo: &str, train_shards: Option<u32>) -> Result<Vec<Shard>, DataError> {
-        let mut client = Client::new(None)?;
+        self.download_through(repo, train_shards, None, "")
+    }
+
+    fn download_through(
+        &self,
+        repo: &str,
+        train_shards: Option<u32>,
+        proxy: Option<&str>,
+        no_proxy: &str,
+    ) -> Result<Vec<Shard>, DataError> {
+        let mut client = Client::new(proxy, no_proxy)?;
         client.pause = Duration::ZERO;
-        let request =
-            Request { endpoint: &self.endpoint, repo, train_shards, dir: self.dir.path(), proxy: None };
+        let dir = self.dir.path();
+        let request = Request { endpoint: &self.endpoint, repo, train_shards, dir, proxy, no_proxy };
         download_with(&client, &request, &mut |_| {}).map(|(_, shards)| shards)
+    }
+
+    /// Where what arrives of a file, as the listing describes it now, is collected.
+    fn partial(&self, name: &str) -> PathBuf {
+        let dataset: Dataset = serde_json::from_str(&self.shared.lock().unwrap().listing).unwrap();
+        let file = dataset.siblings.into_iter().find(|file| file.rfilename == name).unwrap();
+        let sha256 = file.lfs.and_then(|lfs| lfs.sha256);
+        let (url, dest) = (String::new(), self.path(name));
+        Wanted { url, dest, bytes: None, sha256, revision: dataset.sha }.partial()
+    }
+
+    /// The dataset as a new commit: other content, of files whose hashes the listing does not state.
+    fn commit(&self, sha: &str, files: &[(&str, Vec<u8>)]) {
+        let siblings =
+            files.iter().map(|(name, content)| serde_json::json!({"rfilename": name, "size": content.len()}));
+        let siblings: Vec<_> = siblings.collect();
+        let mut shared = self.shared.lock().unwrap();
+        shared.files = files.iter().map(|(name, content)| ((*name).to_owned(), content.clone())).collect();
+        shared.listing = serde_json::json!({"sha": sha, "siblings": siblings}).to_string();
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -115,7 +144,8 @@ fn serve(mut stream: TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()> {
             listing.len()
         );
     }
-    let name = path.rsplit("/resolve/abc123/").next().unwrap_or_default().to_owned();
+    let file = path.split_once("/resolve/").and_then(|(_, file)| file.split_once('/'));
+    let name = file.map_or("", |(_, name)| name).to_owned();
     shared.requests.push(format!("{name} {}", start.unwrap_or(0)));
     let fault = shared.faults.pop();
     let content = shared.files.get(&name).cloned();
@@ -190,7 +220,7 @@ fn check_recovers(faults: &[Fault], expected_first_requests: &[&str]) {
     hub.download().unwrap();
     assert_eq!(fs::read(hub.path("a_00004.parquet")).unwrap(), shard(4), "{faults:?}");
     assert_eq!(hub.requests()[..expected_first_requests.len()], *expected_first_requests);
-    assert!(!partial_path(&hub.path("a_00004.parquet")).exists());
+    assert!(!hub.partial("a_00004.parquet").exists());
 }
 
 #[test]
@@ -237,10 +267,35 @@ fn check_fails(faults: &[Fault], expected: &str, refused: bool) -> Hub {
 #[test]
 fn a_body_that_stays_short_is_an_error_and_what_came_is_kept() {
     let hub = check_fails(&[Fault::Short(900); 9], "900 bytes arrived of", false);
-    assert_eq!(fs::metadata(partial_path(&hub.path("a_00004.parquet"))).unwrap().len(), 900);
+    assert_eq!(fs::metadata(hub.partial("a_00004.parquet")).unwrap().len(), 900);
     hub.shared.lock().unwrap().faults.clear();
     hub.download().unwrap();
     assert_eq!(fs::read(hub.path("a_00004.parquet")).unwrap(), shard(4));
+}
+
+#[test]
+fn what_arrived_of_another_revision_is_not_continued() {
+    let hub = Hub::new(&[], &[Fault::BreakAfter(1000), Fault::Status(404)]);
+    let only = |number| [("a.parquet", shard(number))];
+    hub.commit("abc123", &only(1));
+    hub.download().unwrap_err();
+    let left = hub.partial("a.parquet");
+    assert_eq!(fs::metadata(&left).unwrap().len(), 1000);
+    hub.commit("def456", &only(2));
+    hub.download().unwrap();
+    assert_eq!(fs::read(hub.path("a.parquet")).unwrap(), shard(2));
+    assert_eq!(hub.requests().last().unwrap(), "a.parquet 0");
+    assert!(!left.exists(), "what nobody will continue takes space");
+}
+
+#[test]
+fn a_hub_that_needs_no_proxy_is_reached_without_it() {
+    let hub = Hub::new(&five_shards(), &[]);
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let proxy = format!("http://{closed}");
+    assert!(hub.download_through(REPO, Some(2), Some(&proxy), "example.org").is_err());
+    assert!(hub.requests().is_empty());
+    hub.download_through(REPO, Some(2), Some(&proxy), "example.org, 127.0.0.1").unwrap();
 }
 
 #[test]
@@ -252,7 +307,7 @@ fn a_missing_file_is_an_error_at_once() {
 #[test]
 fn wrong_bytes_are_thrown_away() {
     let hub = check_fails(&[Fault::Corrupt], "SHA-256", false);
-    assert!(!partial_path(&hub.path("a_00004.parquet")).exists());
+    assert!(!hub.partial("a_00004.parquet").exists());
 }
 
 #[test]
@@ -268,7 +323,7 @@ fn a_full_disk_is_named_and_leaves_nothing_under_the_final_name() {
     let hub = Hub::new(&five_shards(), &[]);
     let path = hub.path("a_00004.parquet");
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    std::os::unix::fs::symlink("/dev/full", partial_path(&path)).unwrap();
+    std::os::unix::fs::symlink("/dev/full", hub.partial("a_00004.parquet")).unwrap();
     let error = hub.download().unwrap_err();
     assert!(
         matches!(&error, DataError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull)
