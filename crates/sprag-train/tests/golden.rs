@@ -33,7 +33,9 @@ fn golden() -> Golden {
 
 /// The formula of `make.py`.
 fn weights(number: usize, [rows, columns]: [usize; 2]) -> Vec<f32> {
-    (0..rows * columns).map(|at| (0.5 * (0.7 * (at * at) as f64 + 1.3 * number as f64).sin()) as f32).collect()
+    (0..rows * columns)
+        .map(|at| (0.5 * (0.7 * (at * at) as f64 + 1.3 * number as f64).sin()) as f32)
+        .collect()
 }
 
 fn matrix(numbers: Vec<f32>, shape: [usize; 2]) -> Tensor<2> {

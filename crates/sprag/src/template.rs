@@ -66,6 +66,15 @@ impl Device {
             Device::Wgpu => Some("wgpu"),
         }
     }
+
+    /// The device files that its driver opens, on Linux.
+    fn files(self) -> &'static [&'static str] {
+        match self {
+            Device::Cpu | Device::Metal => &[],
+            Device::Cuda => &["/dev/nvidia*"],
+            Device::Wgpu => &["/dev/dri/*", "/dev/nvidia*"],
+        }
+    }
 }
 
 /// The clone that this program was built from.
@@ -150,6 +159,9 @@ fn task_toml(gpt: &Gpt, workspace: &Path, toolchain: &Toolchain, packages: &[Pat
         gpt.device.feature().map(|feature| format!(" \"--features\", \"{feature}\",")).unwrap_or_default();
     // Kernels of GPUs multiply in TF32 or bf16 where that is faster.
     let precision = if gpt.device == Device::Cpu { "" } else { ", \"--precision\", \"reduced\"" };
+    let devices: Vec<String> = gpt.device.files().iter().map(quoted).collect();
+    let devices =
+        if devices.is_empty() { String::new() } else { format!("devices = [{}]\n", devices.join(", ")) };
     let bin = toolchain.sysroot.join("bin");
     let path = format!("{}:/usr/local/bin:/usr/bin:/bin", bin.display());
     format!(
@@ -206,7 +218,7 @@ direction = "lower"
 {budget}
 
 [sandbox]
-build_read = [
+{devices}build_read = [
     "{{task}}/{cargo_home}",
 {build_read}]
 "#,
