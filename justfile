@@ -47,6 +47,10 @@ bench-loader:
 screenshot REPORT="sprag-quickstart/report.html":
     cargo run -q -p xtask -- screenshot {{REPORT}}
 
+# Training steps of the template, and PyTorch's where python3 has it.
+bench-torch *ARGS:
+    cargo bench -p sprag-train --bench step -- {{ARGS}}
+
 # The first command of README.
 quickstart *ARGS:
     cargo run --release -- quickstart {{ARGS}}

@@ -50,6 +50,9 @@
 //!   gigabyte) and repeats them when a prefix comes back. It gains what adapting to a few hundred windows
 //!   gives; the time it may take is bounded ([`Limits::evaluation`]), its memory by the loop.
 //! - Tokens as a budget bound tokens, not compute: many passes over the same batch are allowed.
+//! - A lucky start. The device's generator is seeded with the run's seed, and a change of a seed alone is
+//!   rejected before it runs, but code may seed anew or carry a generator of its own, and so make every run begin
+//!   alike. It shrinks the noise of its own scores; confirmation by pairs measures what is left.
 //! - Words about itself: `reported_*` facts and the loss curve are the candidate's own, never the score.
 
 mod channel;

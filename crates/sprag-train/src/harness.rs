@@ -129,7 +129,7 @@ impl Run {
 ///
 /// Exit status 0: the conversation ended as the protocol says, which includes giving up after telling the
 /// evaluator why. 1: it broke. 2: there is no evaluator on standard input.
-pub fn run<M: Model>(train: impl FnOnce(&mut Run) -> Result<M, Stop>) -> ExitCode {
+pub fn run<M: Model + Send>(train: impl FnOnce(&mut Run) -> Result<M, Stop> + Send) -> ExitCode {
     let Some(socket) = socket_on_stdin() else {
         say("no evaluator on standard input: this program is started by one, not by hand");
         say("hint: `sprag check` scores the working tree, `sprag run` starts the loop");
@@ -150,9 +150,9 @@ pub fn run<M: Model>(train: impl FnOnce(&mut Run) -> Result<M, Stop>) -> ExitCod
 
 /// The whole conversation over `socket`. `Err` is what ended it early; the evaluator has been told, where
 /// it still listens.
-fn converse<M: Model>(
+fn converse<M: Model + Send>(
     mut socket: UnixStream,
-    train: impl FnOnce(&mut Run) -> Result<M, Stop>,
+    train: impl FnOnce(&mut Run) -> Result<M, Stop> + Send,
 ) -> Result<(), Stop> {
     protocol::send(&mut socket, &FromCandidate::Hello { version: protocol::VERSION })?;
     let ToCandidate::Start(start) = protocol::receive(&mut socket, protocol::MAX_PAYLOAD_BYTES)? else {
@@ -161,7 +161,8 @@ fn converse<M: Model>(
     let device = device::choose();
     device.seed(start.seed);
     let mut run = Run { socket, start, device: device.autodiff(), explosion: Explosion::default() };
-    match train(&mut run) {
+    // On a thread of the pool that kernels share their work with: then it takes part, and nobody is woken to wait.
+    match rayon::scope(|_| train(&mut run)) {
         Ok(model) => {
             protocol::send(&mut run.socket, &FromCandidate::Trained)?;
             // What answers need has other sizes than what training needed.
