@@ -21,7 +21,7 @@ use crate::protocol::{self, Budget, FromCandidate, ProtocolError, Start, ToCandi
 use explosion::Explosion;
 
 /// What `train` returns: a model that answers windows.
-pub trait Model: Sync {
+pub trait Model: Send + Sync {
     /// Logits of the next token after each position: `[rows, seq]` to `[rows, seq, vocab]`. Position `i` may
     /// depend on tokens `0..=i` of its own row alone, and on nothing that was asked before.
     fn logits(&self, tokens: Tensor<2, Int>) -> Tensor<3>;
@@ -129,7 +129,7 @@ impl Run {
 ///
 /// Exit status 0: the conversation ended as the protocol says, which includes giving up after telling the
 /// evaluator why. 1: it broke. 2: there is no evaluator on standard input.
-pub fn run<M: Model + Send>(train: impl FnOnce(&mut Run) -> Result<M, Stop> + Send) -> ExitCode {
+pub fn run<M: Model>(train: impl FnOnce(&mut Run) -> Result<M, Stop> + Send) -> ExitCode {
     let Some(socket) = socket_on_stdin() else {
         say("no evaluator on standard input: this program is started by one, not by hand");
         say("hint: `sprag check` scores the working tree, `sprag run` starts the loop");
@@ -150,7 +150,7 @@ pub fn run<M: Model + Send>(train: impl FnOnce(&mut Run) -> Result<M, Stop> + Se
 
 /// The whole conversation over `socket`. `Err` is what ended it early; the evaluator has been told, where
 /// it still listens.
-fn converse<M: Model + Send>(
+fn converse<M: Model>(
     mut socket: UnixStream,
     train: impl FnOnce(&mut Run) -> Result<M, Stop> + Send,
 ) -> Result<(), Stop> {

@@ -91,7 +91,7 @@ fn evaluate(mut socket: UnixStream, batches: u32, windows: &[Vec<u32>]) -> Seen 
 }
 
 fn conversation<M: Model>(
-    train: impl FnOnce(&mut Run) -> Result<M, Stop>,
+    train: impl FnOnce(&mut Run) -> Result<M, Stop> + Send,
     batches: u32,
     windows: Vec<Vec<u32>>,
 ) -> (Result<(), Stop>, Seen) {
