@@ -20,7 +20,7 @@ const ROUNDS: usize = 3;
 
 /// What one run of either side came to.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
-pub struct Result {
+pub struct Sample {
     engine: String,
     config: String,
     compile: bool,
@@ -68,66 +68,61 @@ fn threads() -> usize {
 fn compare(config: &Config) {
     let threads = threads();
     let ours = Candidate::build(config);
-    let peers = peer::settings(config);
-    let mut all: Vec<(String, Vec<Result>)> = Vec::new();
+    let peers = peer::settings();
     let mut rates = Vec::new();
+    // A list a setting, ours first; a list has a place for every round, so that rounds are compared with themselves.
+    let mut all: Vec<Vec<Option<Sample>>> = vec![Vec::new(); peers.len() + 1];
     for _ in 0..ROUNDS {
         rates.push(limit::flops_per_second(config));
-        let mut add = |name: String, result: Result| match all.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, results)) => results.push(result),
-            None => all.push((name, vec![result])),
-        };
-        add("sprag".into(), ours.run(threads));
-        for peer in &peers {
-            if let Some(result) = peer.run(config, threads) {
-                add(peer.name(), result);
-            }
+        all[0].push(Some(ours.run(threads)));
+        for (peer, samples) in peers.iter().zip(&mut all[1..]) {
+            samples.push(peer.run(config, threads));
         }
     }
     let limit = median(rates);
+    let precision = if config.bf16 { "bf16" } else { "fp32" };
     println!(
-        "\n{} {}: {} threads, matrix products reach {:.0} GFLOP/s here",
+        "\n{} {precision}: {threads} threads, matrix products reach {:.0} GFLOP/s here, {ROUNDS} rounds",
         config.name,
-        if config.bf16 { "bf16" } else { "fp32" },
-        threads,
         limit / 1e9
     );
     println!(
-        "{:<34} {:>9} {:>17} {:>7} {:>9} {:>9}",
+        "{:<34} {:>9} {:>15} {:>7} {:>9} {:>8}",
         "", "tokens/s", "range", "limit", "peak MiB", "first s"
     );
-    for (name, results) in &all {
-        let speeds: Vec<f64> = results.iter().map(|result| result.tokens_per_second).collect();
-        let speed = median(speeds.clone());
-        let (low, high) = range(&speeds);
-        println!(
-            "{name:<34} {speed:>9.0} {:>17} {:>6.0}% {:>9.0} {:>9.1}",
-            format!("{low:.0}..{high:.0}"),
-            100.0 * speed * config.flops_per_token() / limit,
-            median(results.iter().map(|result| result.peak_rss_mib).collect()),
-            median(results.iter().map(|result| result.warmup_seconds).collect()),
-        );
+    let names = std::iter::once("sprag".to_owned()).chain(peers.iter().map(peer::Peer::name));
+    for (name, samples) in names.clone().zip(&all) {
+        print_row(&name, samples, config.flops_per_token() / limit);
     }
-    if peers.is_empty() {
+    // The best setting of PyTorch counts; the ratio is of each round, because the machine changes between rounds.
+    let Some((name, best)) = names.zip(&all).skip(1).max_by(|a, b| speed(a.1).total_cmp(&speed(b.1))) else {
         println!("no ratio: `python3 -c 'import torch'` fails here");
         return;
-    }
-    // The ratio of each round, because the machine changes between rounds; the best setting of PyTorch counts.
-    let (_, ours) = &all[0];
-    let best = all[1..].iter().max_by(|a, b| {
-        let speed =
-            |results: &[Result]| median(results.iter().map(|result| result.tokens_per_second).collect());
-        speed(&a.1).total_cmp(&speed(&b.1))
-    });
-    if let Some((name, theirs)) = best {
-        let ratios: Vec<f64> = ours
-            .iter()
-            .zip(theirs)
-            .map(|(ours, theirs)| ours.tokens_per_second / theirs.tokens_per_second)
-            .collect();
-        let (low, high) = range(&ratios);
-        println!("ratio to {name}: {:.2} ({low:.2}..{high:.2}, n={})", median(ratios.clone()), ratios.len());
-    }
+    };
+    let rounds =
+        all[0].iter().zip(best).filter_map(|(ours, theirs)| Some((ours.as_ref()?, theirs.as_ref()?)));
+    let ratios: Vec<f64> =
+        rounds.map(|(ours, theirs)| ours.tokens_per_second / theirs.tokens_per_second).collect();
+    let (low, high) = range(&ratios);
+    println!("ratio to {name}: {:.2} ({low:.2}..{high:.2}, n={})", median(ratios.clone()), ratios.len());
+}
+
+fn print_row(name: &str, samples: &[Option<Sample>], limit_a_token: f64) {
+    let of = |field: fn(&Sample) -> f64| samples.iter().flatten().map(field).collect::<Vec<f64>>();
+    let speeds = of(|sample| sample.tokens_per_second);
+    let (low, high) = range(&speeds);
+    println!(
+        "{name:<34} {:>9.0} {:>15} {:>6.0}% {:>9.0} {:>8.1}",
+        speed(samples),
+        format!("{low:.0}..{high:.0}"),
+        100.0 * speed(samples) * limit_a_token,
+        median(of(|sample| sample.peak_rss_mib)),
+        median(of(|sample| sample.warmup_seconds)),
+    );
+}
+
+fn speed(samples: &[Option<Sample>]) -> f64 {
+    median(samples.iter().flatten().map(|sample| sample.tokens_per_second).collect())
 }
 
 /// Tokens/s by threads, layers and batch, against what the count of operations predicts.
@@ -151,9 +146,9 @@ fn scaling() {
     }
 }
 
-fn median(mut numbers: Vec<f64>) -> f64 {
-    numbers.sort_by(f64::total_cmp);
-    numbers[numbers.len() / 2]
+/// NaN for no numbers.
+fn median(numbers: Vec<f64>) -> f64 {
+    sprag_measure::stats::median(&numbers).unwrap_or(f64::NAN)
 }
 
 fn range(numbers: &[f64]) -> (f64, f64) {

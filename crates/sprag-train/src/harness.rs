@@ -20,6 +20,9 @@ use crate::ops::{self, Choice, Precision};
 use crate::protocol::{self, Budget, FromCandidate, ProtocolError, Start, ToCandidate};
 use explosion::Explosion;
 
+/// Stack of the threads that compute, and of `train`.
+const STACK_BYTES: usize = 8 << 20;
+
 /// What `train` returns: a model that answers windows.
 pub trait Model: Send + Sync {
     /// Logits of the next token after each position: `[rows, seq]` to `[rows, seq, vocab]`. Position `i` may
@@ -135,7 +138,14 @@ pub fn run<M: Model>(train: impl FnOnce(&mut Run) -> Result<M, Stop> + Send) -> 
         say("hint: `sprag check` scores the working tree, `sprag run` starts the loop");
         return ExitCode::from(2);
     };
-    match converse(socket, train) {
+    // On a thread of the pool that kernels share their work with, so that it takes part instead of waiting, and with
+    // a stack as large as a main thread's.
+    let pool = rayon::ThreadPoolBuilder::new().stack_size(STACK_BYTES).build_global();
+    if let Err(error) = pool {
+        say(&format!("start the threads that compute: {error}"));
+        return ExitCode::FAILURE;
+    }
+    match rayon::scope(|_| converse(socket, train)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(stop @ (Stop::Diverged(_) | Stop::GaveUp(_))) => {
             say(&stop.to_string());
@@ -161,8 +171,7 @@ fn converse<M: Model>(
     let device = device::choose();
     device.seed(start.seed);
     let mut run = Run { socket, start, device: device.autodiff(), explosion: Explosion::default() };
-    // On a thread of the pool that kernels share their work with: then it takes part, and nobody is woken to wait.
-    match rayon::scope(|_| train(&mut run)) {
+    match train(&mut run) {
         Ok(model) => {
             protocol::send(&mut run.socket, &FromCandidate::Trained)?;
             // What answers need has other sizes than what training needed.

@@ -12,15 +12,13 @@ mod precision;
 
 use burn::tensor::{Device, Int, Tensor};
 
-pub(crate) use fused::{is_on_cpu, numbers, numbers_mut, plain as storage, tensor, tensor_of};
+pub(crate) use fused::{is_on_cpu, numbers, numbers_mut, storage, tensor, tensor_of};
 pub(crate) use precision::precision;
 pub use precision::{Choice, Precision, set_precision};
 
 /// Added to mean squares before a root is taken.
 const EPSILON: f64 = crate::kernels::norm::EPSILON as f64;
-/// Up to this softcap the cap itself serves as the shift that keeps sums of exponentials in range: twice as
-/// far below it they are still no denormals.
-const LARGEST_SHIFT: f64 = 30.0;
+const LARGEST_SHIFT: f64 = crate::kernels::loss::LARGEST_SHIFT as f64;
 
 /// Rows of `table` by token.
 ///

@@ -11,7 +11,7 @@ use sprag_measure::process::{self, Cancel, Command, Limits, Stdin};
 use sprag_train::ops;
 use sprag_train::protocol::{self, Budget, FromCandidate, Start, ToCandidate};
 
-use super::Result;
+use super::Sample;
 
 /// Steps before the clock counts, and steps that count.
 const WARMUP: usize = 3;
@@ -105,7 +105,7 @@ impl Candidate {
     }
 
     /// Trains for some steps on random tokens.
-    pub fn run(&self, threads: usize) -> Result {
+    pub fn run(&self, threads: usize) -> Sample {
         let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
         let command = Command::new(&self.program, "/").stdin(Stdin::Socket(theirs.into()));
         let command = Command { env: environment(Some(threads)), ..command };
@@ -120,7 +120,7 @@ impl Candidate {
         let mut milliseconds: Vec<f64> = observed.seconds.iter().map(|seconds| seconds * 1e3).collect();
         milliseconds.sort_by(f64::total_cmp);
         let median = milliseconds[milliseconds.len() / 2];
-        Result {
+        Sample {
             engine: "sprag".to_owned(),
             config: self.config.name.clone(),
             compile: false,

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use sprag_measure::process::{self, Output};
 
-use super::Result;
+use super::Sample;
 use super::candidate::Config;
 
 /// Keeps memory that was freed, so that it need not be faulted in again.
@@ -20,7 +20,7 @@ pub struct Peer {
 }
 
 /// All ways, or none where there is no PyTorch.
-pub fn settings(_: &Config) -> Vec<Peer> {
+pub fn settings() -> Vec<Peer> {
     if !python(&["-c", "import torch"], false).is_some_and(|output| output.success()) {
         return Vec::new();
     }
@@ -37,7 +37,7 @@ impl Peer {
     }
 
     /// Runs it; says on standard error why it could not.
-    pub fn run(&self, config: &Config, threads: usize) -> Option<Result> {
+    pub fn run(&self, config: &Config, threads: usize) -> Option<Sample> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/step/step.py").display().to_string();
         let sizes = [
             config.n_layer,

@@ -1,8 +1,6 @@
 //! Answers the evaluator's windows once training is over.
 
-use std::num::NonZero;
 use std::os::unix::net::UnixStream;
-use std::thread;
 
 use burn::tensor::Device;
 
@@ -13,7 +11,6 @@ use crate::protocol::{self, ToCandidate};
 ///
 /// Wrong shapes and numbers that are not finite are sent as they are: judging them is the evaluator's.
 pub(super) fn answer(socket: &mut UnixStream, model: &impl Model, device: &Device) -> Result<(), Stop> {
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
     loop {
         let (rows, seq_len, tokens) = match protocol::receive(socket, protocol::MAX_PAYLOAD_BYTES)? {
             ToCandidate::Score { rows, seq_len, tokens } => (rows as usize, seq_len as usize, tokens),
@@ -23,38 +20,8 @@ pub(super) fn answer(socket: &mut UnixStream, model: &impl Model, device: &Devic
         if Some(tokens.len()) != rows.checked_mul(seq_len) {
             return Err(unexpected("as many tokens as it said"));
         }
-        let logits = logits(model, &tokens, seq_len, cores, device)?;
-        protocol::send_logits(socket, &logits)?;
+        let unreadable = |error| Stop::GaveUp(format!("could not read the logits: {error:?}"));
+        let data = model.logits(id_tensor(&tokens, [rows, seq_len], device)).inner().into_data(); // [rows, seq, vocab]
+        protocol::send_logits(socket, data.as_slice::<f32>().map_err(unreadable)?)?;
     }
-}
-
-/// Logits of all windows in order, a share of the windows on each core: on the CPU most operations between
-/// the matrix products use one core alone.
-fn logits(
-    model: &impl Model,
-    tokens: &[u32],
-    seq_len: usize,
-    cores: usize,
-    device: &Device,
-) -> Result<Vec<f32>, Stop> {
-    if seq_len == 0 {
-        return Ok(Vec::new());
-    }
-    let share = (tokens.len() / seq_len).div_ceil(cores).max(1) * seq_len;
-    let answer = |tokens: &[u32]| {
-        let windows = id_tensor(tokens, [tokens.len() / seq_len, seq_len], device); // [rows, seq]
-        let logits = model.logits(windows).inner(); // [rows, seq, vocab]
-        logits
-            .try_into_vec_as::<f32>()
-            .map_err(|error| Stop::GaveUp(format!("could not read the logits: {error:?}")))
-    };
-    let mut answers = thread::scope(|scope| {
-        let threads: Vec<_> = tokens.chunks(share).map(|part| scope.spawn(move || answer(part))).collect();
-        let join = |thread: thread::ScopedJoinHandle<'_, Result<Vec<f32>, Stop>>| {
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        threads.into_iter().map(join).collect::<Result<Vec<_>, Stop>>()
-    })?;
-    // One window, one answer: nothing to put together.
-    Ok(if answers.len() == 1 { answers.remove(0) } else { answers.concat() })
 }

@@ -138,8 +138,6 @@ impl Attention {
             return;
         }
         let [by_query, by_key, by_value] = by;
-        by_key.fill(0.0);
-        by_value.fill(0.0);
         let cut = |numbers, width: usize, part: usize| {
             let rows_of_batch = MatrixMut::new(numbers, rows * seq, width).split_rows(seq).into_iter();
             rows_of_batch.flat_map(move |row| row.split_cols(part))
@@ -151,6 +149,11 @@ impl Attention {
         tasks.par_iter_mut().with_max_len(1).for_each(|(number, ((by_query, by_key), by_value))| {
             let (row, kv_head) = (*number / kv_heads, *number % kv_heads);
             let (key, value) = (key.matrix(row, kv_head), value.matrix(row, kv_head));
+            // Blocks of queries, of all heads of the group, add to these.
+            for position in 0..seq {
+                by_key.row(position).fill(0.0);
+                by_value.row(position).fill(0.0);
+            }
             for (member, mut by_query) in by_query.again().split_cols(dim).into_iter().enumerate() {
                 let head = kv_head * group + member;
                 let log_sums = &log_sums[(row * heads + head) * seq..][..seq];

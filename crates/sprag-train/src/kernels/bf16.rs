@@ -107,7 +107,7 @@ fn multiply_piece(out: &mut MatrixMut<'_>, a: Matrix<'_>, b: &Packed, accumulate
     let panels = n.div_ceil(NR);
     let mut words: &[u32] = bytemuck::cast_slice(&b.words);
     ROWS.with_borrow_mut(|packed_a| {
-        packed_a.resize(packed_a.len().max(MC.next_multiple_of(MR) * KC / 2), 0);
+        packed_a.resize(MC * KC / 2, 0);
         for from in (0..k).step_by(KC) {
             let depth = KC.min(k - from);
             let pairs = depth.div_ceil(2);
@@ -242,8 +242,8 @@ impl Lanes<'_> {
         for offset in (0..W).step_by(16) {
             let lanes = self.matrix.rows().saturating_sub(self.first + offset).min(16).min(W - offset);
             let part = Lanes { first: self.first + offset, ..self };
-            // SAFETY: a `Packed`, without which nothing is packed, is made only where the processor is `available`. The words from `offset` on hold `pairs`
-            // rows, W apart, of at least `W - offset` words.
+            // SAFETY: only `Packed::new`, which asserts `available`, and `multiply`, which needs a `Packed`, pack
+            // anything. The words from `offset` on hold `pairs` rows, W apart, of at least `W - offset` words.
             unsafe { part.pack_lanes(&mut packed[offset..], W, lanes, (W - offset).min(16)) }
         }
     }

@@ -12,6 +12,10 @@ use super::{Matrix, MatrixMut, Precision, Prepared, matmul};
 /// Logits held at a time, about: 4 MiB. Fewer tokens a block would add to the head's gradient more often.
 const LOGITS: usize = 1 << 20;
 
+/// Up to this softcap the cap itself serves as the shift that keeps sums of exponentials in range: twice as
+/// far below it they are still no denormals.
+pub const LARGEST_SHIFT: f32 = 30.0;
+
 /// Mean loss and its gradients.
 #[derive(Debug)]
 pub struct HeadLoss {
@@ -35,7 +39,10 @@ pub fn head_loss(
     precision: Precision,
 ) -> HeadLoss {
     let (tokens, width, vocab) = (hidden.rows(), hidden.cols(), head.cols());
-    assert!(targets.len() == tokens && targets.iter().all(|target| *target < vocab));
+    assert!(targets.len() == tokens, "{} targets for {tokens} tokens", targets.len());
+    for target in targets {
+        assert!(*target < vocab, "target {target} of a vocabulary of {vocab}");
+    }
     let (mut by_hidden, mut by_head) = (Buffer::new(tokens * width), Buffer::zeros(width * vocab));
     let block = (LOGITS / vocab).clamp(16, 1024).min(tokens.max(1));
     let mut logits = Buffer::new(block * vocab);
@@ -83,7 +90,7 @@ fn loss_and_gradient(logits: &mut [f32], slopes: &mut [f32], target: usize, cap:
         slopes.fill(1.0);
     }
     // A known bound serves as the shift that keeps `exp` finite.
-    let peak = if cap <= 30.0 { cap } else { largest(logits) };
+    let peak = if cap <= LARGEST_SHIFT { cap } else { largest(logits) };
     let at_target = logits[target];
     let sum = map_and_sum(
         logits,
@@ -97,6 +104,22 @@ fn loss_and_gradient(logits: &mut [f32], slopes: &mut [f32], target: usize, cap:
     }
     logits[target] -= share * slopes[target];
     peak + sum.ln() - at_target
+}
+
+/// Puts the rows of `table` that `tokens` name into `out`.
+///
+/// # Panics
+/// `out` has not a row for each token, or a token is not below the number of rows of `table`.
+pub fn take_rows(out: &mut [f32], tokens: &[usize], table: Matrix<'_>) {
+    let (vocab, width) = (table.rows(), table.cols());
+    assert!(out.len() == tokens.len() * width);
+    let share = super::rows_a_share(width);
+    out.par_chunks_mut((share * width).max(1)).zip(tokens.par_chunks(share)).for_each(|(out, tokens)| {
+        for (out, token) in out.chunks_exact_mut(width).zip(tokens) {
+            assert!(*token < vocab, "token {token} of a vocabulary of {vocab}");
+            out.copy_from_slice(&table.rows_from(*token, 1).data()[..width]);
+        }
+    });
 }
 
 /// Gradient of a look-up in a table: adds `gradient`'s rows to the rows of `out` that `tokens` name.

@@ -1,10 +1,8 @@
 //! Matrix products of `f32` matrices: in full precision by the `gemm` crate, or with both factors rounded to
 //! bfloat16 and sums kept in `f32`, by our own kernel.
 //!
-//! An element of the result depends on its own row and column alone, bit for bit: not on how many other rows
-//! there are, nor on the number of threads.
-
-use std::fmt;
+//! An element of a bfloat16 product depends on its own row and column alone, bit for bit: not on how many other
+//! rows there are, nor on the number of threads. `gemm` takes other ways for other shapes.
 
 use rayon::prelude::*;
 
@@ -28,15 +26,6 @@ impl Precision {
         return super::bf16::available();
         #[cfg(not(target_arch = "x86_64"))]
         return false;
-    }
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Precision::Fp32 => "fp32",
-            Precision::Bf16 => "bf16",
-        })
     }
 }
 
@@ -83,8 +72,8 @@ impl<'a> Prepared<'a> {
     ///
     /// # Panics
     /// Shapes do not fit together.
-    pub fn multiply(&self, out: MatrixMut<'_>, a: Matrix<'_>, accumulate: bool) {
-        if !something_to_add(&out, a, self.shape(), accumulate) {
+    pub fn multiply(&self, mut out: MatrixMut<'_>, a: Matrix<'_>, accumulate: bool) {
+        if !something_to_add(&mut out, a, self.shape(), accumulate) {
             return;
         }
         match self {
@@ -120,14 +109,14 @@ pub fn matmul_alone(
 }
 
 fn product(
-    out: MatrixMut<'_>,
+    mut out: MatrixMut<'_>,
     a: Matrix<'_>,
     b: Matrix<'_>,
     accumulate: bool,
     precision: Precision,
     together: bool,
 ) {
-    if !something_to_add(&out, a, [b.rows(), b.cols()], accumulate) {
+    if !something_to_add(&mut out, a, [b.rows(), b.cols()], accumulate) {
         return;
     }
     match precision {
@@ -145,8 +134,13 @@ fn product(
     }
 }
 
-/// Checks shapes; answers products that are empty sums.
-fn something_to_add(out: &MatrixMut<'_>, a: Matrix<'_>, [rows, cols]: [usize; 2], accumulate: bool) -> bool {
+/// Checks shapes, and answers products that are empty sums: false when nothing is left to do.
+fn something_to_add(
+    out: &mut MatrixMut<'_>,
+    a: Matrix<'_>,
+    [rows, cols]: [usize; 2],
+    accumulate: bool,
+) -> bool {
     assert!(
         a.cols() == rows && out.rows() == a.rows() && out.cols() == cols,
         "{} x {} times {rows} x {cols} is not {} x {}",
@@ -155,8 +149,8 @@ fn something_to_add(out: &MatrixMut<'_>, a: Matrix<'_>, [rows, cols]: [usize; 2]
         out.rows(),
         out.cols()
     );
-    if rows == 0 {
-        assert!(accumulate, "a sum of nothing has no kernel");
+    if rows == 0 && !accumulate {
+        (0..out.rows()).for_each(|row| out.row(row).fill(0.0));
     }
     rows > 0 && out.rows() > 0 && out.cols() > 0
 }

@@ -29,12 +29,12 @@ impl<'a> Matrix<'a> {
         row_stride: usize,
         col_stride: usize,
     ) -> Matrix<'a> {
-        let last = rows.saturating_sub(1) * row_stride + cols.saturating_sub(1) * col_stride;
-        assert!(
-            rows == 0 || cols == 0 || last < data.len(),
-            "{rows} x {cols} does not fit {} numbers",
-            data.len()
-        );
+        let last = || {
+            let (down, along) = ((rows - 1).checked_mul(row_stride)?, (cols - 1).checked_mul(col_stride)?);
+            down.checked_add(along)
+        };
+        let fits = rows == 0 || cols == 0 || last().is_some_and(|last| last < data.len());
+        assert!(fits, "{rows} x {cols} does not fit {} numbers", data.len());
         Matrix { data, rows, cols, row_stride, col_stride }
     }
 
@@ -54,7 +54,8 @@ impl<'a> Matrix<'a> {
     /// # Panics
     /// There are not so many.
     pub fn rows_from(self, first: usize, count: usize) -> Matrix<'a> {
-        assert!(first + count <= self.rows, "rows {first}..{} of {}", first + count, self.rows);
+        let fits = first.checked_add(count).is_some_and(|end| end <= self.rows);
+        assert!(fits, "{count} rows from {first} of {}", self.rows);
         let data = if count == 0 { &[] } else { &self.data[first * self.row_stride..] };
         Matrix { data, rows: count, ..self }
     }
@@ -111,8 +112,9 @@ impl<'a> MatrixMut<'a> {
     /// Rows overlap, or the last element lies outside `data`.
     pub fn strided(data: &'a mut [f32], rows: usize, cols: usize, row_stride: usize) -> MatrixMut<'a> {
         assert!(row_stride >= cols, "rows of {cols} overlap at a distance of {row_stride}");
-        let end = rows.saturating_sub(1) * row_stride + cols;
-        assert!(rows == 0 || end <= data.len(), "{rows} x {cols} does not fit {} numbers", data.len());
+        let end = || (rows - 1).checked_mul(row_stride)?.checked_add(cols);
+        let fits = rows == 0 || end().is_some_and(|end| end <= data.len());
+        assert!(fits, "{rows} x {cols} does not fit {} numbers", data.len());
         MatrixMut { start: data.as_mut_ptr(), rows, cols, row_stride, lent: PhantomData }
     }
 
@@ -156,7 +158,8 @@ impl<'a> MatrixMut<'a> {
     /// # Panics
     /// There are not so many.
     pub fn rows_from(&mut self, first: usize, count: usize) -> MatrixMut<'_> {
-        assert!(first + count <= self.rows, "rows {first}..{} of {}", first + count, self.rows);
+        let fits = first.checked_add(count).is_some_and(|end| end <= self.rows);
+        assert!(fits, "{count} rows from {first} of {}", self.rows);
         let stride = self.row_stride;
         MatrixMut { rows: count, ..self.again() }.moved(first * stride)
     }
@@ -266,6 +269,12 @@ mod tests {
     #[should_panic(expected = "2 x 3 does not fit 5 numbers")]
     fn a_matrix_larger_than_its_numbers_is_refused() {
         MatrixMut::new(&mut [0.0; 5], 2, 3);
+    }
+
+    #[test]
+    #[should_panic(expected = "3 x 1 does not fit 1 numbers")]
+    fn sizes_beyond_all_memory_are_refused() {
+        MatrixMut::strided(&mut [0.0], 3, 1, 1 << (usize::BITS - 1));
     }
 
     #[test]

@@ -9,9 +9,46 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Mutex;
 
 use burn_std::{AccessError, AccessPolicy, AllocationController, AllocationProperty, Bytes};
+use rayon::prelude::*;
 
-/// What was given back, by length.
-static FREE: Mutex<BTreeMap<usize, Vec<Vec<f32>>>> = Mutex::new(BTreeMap::new());
+use super::SHARE;
+
+static POOL: Mutex<Pool> = Mutex::new(Pool::EMPTY);
+
+/// What was given back, and how much is where, in numbers.
+struct Pool {
+    /// By length.
+    free: BTreeMap<usize, Vec<Vec<f32>>>,
+    idle: usize,
+    lent: usize,
+    /// Most that was ever lent at once.
+    most: usize,
+}
+
+impl Pool {
+    const EMPTY: Pool = Pool { free: BTreeMap::new(), idle: 0, lent: 0, most: 0 };
+
+    fn lend(&mut self, length: usize) -> Option<Vec<f32>> {
+        self.lent += length;
+        self.most = self.most.max(self.lent);
+        let kept = self.free.get_mut(&length).and_then(Vec::pop)?;
+        self.idle -= length;
+        Some(kept)
+    }
+
+    /// Returns what is too much to keep: where sizes change all the time, what has the old ones lies idle for
+    /// good.
+    fn take_back(&mut self, numbers: Vec<f32>) -> BTreeMap<usize, Vec<Vec<f32>>> {
+        self.lent -= numbers.len();
+        self.idle += numbers.len();
+        self.free.entry(numbers.len()).or_default().push(numbers);
+        if self.idle <= 2 * self.most {
+            return BTreeMap::new();
+        }
+        self.idle = 0;
+        std::mem::take(&mut self.free)
+    }
+}
 
 /// Shorter ones come from the allocator, which is as fast.
 const WORTH_KEEPING: usize = 4096;
@@ -23,14 +60,14 @@ pub struct Buffer(Vec<f32>);
 impl Buffer {
     /// `length` numbers of any value: what was left there, or zeros.
     pub fn new(length: usize) -> Buffer {
-        let kept = if length < WORTH_KEEPING { None } else { free().get_mut(&length).and_then(Vec::pop) };
+        let kept = if length < WORTH_KEEPING { None } else { pool().lend(length) };
         Buffer(kept.unwrap_or_else(|| vec![0.0; length]))
     }
 
     /// `length` zeros.
     pub fn zeros(length: usize) -> Buffer {
         let mut buffer = Buffer::new(length);
-        buffer.fill(0.0);
+        buffer.par_chunks_mut(SHARE).for_each(|numbers| numbers.fill(0.0));
         buffer
     }
 
@@ -45,8 +82,9 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         if self.0.len() >= WORTH_KEEPING {
-            let numbers = std::mem::take(&mut self.0);
-            free().entry(numbers.len()).or_default().push(numbers);
+            let too_much = pool().take_back(std::mem::take(&mut self.0));
+            // After the lock is open again: others need not wait for the allocator.
+            drop(too_much);
         }
     }
 }
@@ -67,12 +105,16 @@ impl DerefMut for Buffer {
 
 /// Gives everything that nobody uses back to the allocator: other sizes are coming.
 pub fn release() {
-    free().clear();
+    let mut pool = pool();
+    (pool.idle, pool.most) = (0, pool.lent);
+    let idle = std::mem::take(&mut pool.free);
+    drop(pool);
+    drop(idle);
 }
 
-fn free() -> std::sync::MutexGuard<'static, BTreeMap<usize, Vec<Vec<f32>>>> {
-    // A panic between two operations on a map of vectors leaves a map of vectors.
-    FREE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+fn pool() -> std::sync::MutexGuard<'static, Pool> {
+    // Nothing between two of its changes can panic but the allocator, after which nobody asks.
+    POOL.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// A buffer as the storage of a tensor.
@@ -119,6 +161,27 @@ mod tests {
         assert_ne!(Buffer::new(length).as_ptr(), place);
         drop(again);
         assert!(Buffer::zeros(length).iter().all(|number| *number == 0.0));
+    }
+
+    #[test]
+    fn sizes_that_never_come_back_do_not_pile_up() {
+        let mut pool = Pool::EMPTY;
+        for length in 1..1000 {
+            let numbers = pool.lend(length).unwrap_or_else(|| vec![0.0; length]);
+            pool.take_back(numbers);
+            let kept: usize = pool.free.iter().map(|(length, all)| length * all.len()).sum();
+            assert!(
+                pool.idle == kept && pool.lent == 0 && pool.idle <= 2 * length,
+                "{length}: {}",
+                pool.idle
+            );
+        }
+        // The same sizes over and over stay.
+        let mut pool = Pool::EMPTY;
+        for _ in 0..10 {
+            let all: Vec<_> = (0..5).map(|_| pool.lend(300).unwrap_or_else(|| vec![0.0; 300])).collect();
+            all.into_iter().for_each(|numbers| assert!(pool.take_back(numbers).is_empty()));
+        }
     }
 
     #[test]

@@ -50,18 +50,19 @@ pub fn rms_norm_gradient(out: &mut [f32], x: &[f32], gradient: &[f32], width: us
             || {
                 let rows = out.chunks_exact_mut(width).zip(x.chunks_exact(width));
                 for ((out, x), gradient) in rows.zip(gradient.chunks_exact(width)) {
-                    gradient_of_row(out, x, gradient, scale_of(x));
+                    out.copy_from_slice(gradient);
+                    turn_into_gradient(out, x, scale_of(x));
                 }
             },
         );
     });
 }
 
-/// `s (g - x s^2 mean(x g))`, with the scale `s` of the row.
+/// Turns the gradient by a normed row into the one by the row, `s (g - x s^2 mean(x g))`, with its scale `s`.
 #[inline(always)]
-pub(super) fn gradient_of_row(out: &mut [f32], x: &[f32], gradient: &[f32], scale: f32) {
+pub(super) fn turn_into_gradient(gradient: &mut [f32], x: &[f32], scale: f32) {
     let along = dot(x, gradient) / x.len() as f32 * scale * scale;
-    for ((out, x), gradient) in out.iter_mut().zip(x).zip(gradient) {
-        *out = scale * (gradient - x * along);
+    for (gradient, x) in gradient.iter_mut().zip(x) {
+        *gradient = scale * (*gradient - x * along);
     }
 }

@@ -9,10 +9,11 @@ use crate::kernels::memory::Buffer;
 /// The numbers of one step of AdamW, with the corrections for its start folded in.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamW {
-    /// Decay of the running mean of gradients.
-    pub beta1: f32,
-    /// Decay of the running mean of their squares.
-    pub beta2: f32,
+    /// Parts of the old and of the new in the running mean of gradients. Together one, which their rounded values
+    /// need not be.
+    pub mean: [f32; 2],
+    /// The same for the running mean of their squares.
+    pub square: [f32; 2],
     /// Learning rate over the part of the mean that is there yet.
     pub mean_scale: f32,
     /// One over the root of the part of the squares that is there yet.
@@ -37,8 +38,8 @@ pub fn adamw(value: &mut [f32], mean: &mut [f32], square: &mut [f32], gradient: 
             || {
                 let memory = mean.iter_mut().zip(square);
                 for ((value, gradient), (mean, square)) in value.iter_mut().zip(gradient).zip(memory) {
-                    *mean = *mean * step.beta1 + gradient * (1.0 - step.beta1);
-                    *square = *square * step.beta2 + gradient * gradient * (1.0 - step.beta2);
+                    *mean = *mean * step.mean[0] + gradient * step.mean[1];
+                    *square = *square * step.square[0] + gradient * gradient * step.square[1];
                     let root = square.sqrt() * step.root_scale + step.epsilon;
                     *value = *value * step.kept - *mean * step.mean_scale / root;
                 }

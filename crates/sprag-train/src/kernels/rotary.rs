@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use super::norm::{gradient_of_row, scale_of};
+use super::norm::{scale_of, turn_into_gradient};
 use super::vector::vectorised;
 use super::{Heads, rows_a_share};
 
@@ -35,7 +35,8 @@ pub fn rotary_norm(out: &mut [f32], x: Heads<'_>, angles: Angles<'_>, scale: f32
         out,
         x,
         #[inline(always)]
-        |out, x, position| {
+        |out, [row, head, position]| {
+            let x = x.vector(row, head, position);
             let (cos, sin) = angles.at(position, half);
             let scale = scale_of(x) * scale;
             let ((left, right), (out_left, out_right)) = (x.split_at(half), out.split_at_mut(half));
@@ -60,47 +61,42 @@ pub fn rotary_norm_gradient(
     scale: f32,
 ) {
     assert!(x.shape() == gradient.shape() && x.dim() == gradient.dim());
-    let [_, heads, seq] = x.shape();
-    let (dim, half) = (x.dim(), x.dim() / 2);
-    let share = rows_a_share(heads * dim);
-    let lines = out.par_chunks_mut(share * heads * dim).enumerate();
-    lines.for_each(|(number, out)| {
-        let mut back = vec![0.0; dim];
-        vectorised(
-            #[inline(always)]
-            || {
-                for (at, out) in out.chunks_exact_mut(dim).enumerate() {
-                    let (line, head) = (number * share + at / heads, at % heads);
-                    let (row, position) = (line / seq, line % seq);
-                    let (cos, sin) = angles.at(position, half);
-                    let x = x.vector(row, head, position);
-                    let (left, right) = gradient.vector(row, head, position).split_at(half);
-                    let (back_left, back_right) = back.split_at_mut(half);
-                    for i in 0..half {
-                        back_left[i] = (left[i] * cos[i] + right[i] * sin[i]) * scale;
-                        back_right[i] = (right[i] * cos[i] - left[i] * sin[i]) * scale;
-                    }
-                    gradient_of_row(out, x, &back, scale_of(x));
-                }
-            },
-        );
-    });
+    let half = x.dim() / 2;
+    each_vector(
+        out,
+        x,
+        #[inline(always)]
+        |out, [row, head, position]| {
+            let (cos, sin) = angles.at(position, half);
+            let (left, right) = gradient.vector(row, head, position).split_at(half);
+            let (back_left, back_right) = out.split_at_mut(half);
+            for i in 0..half {
+                back_left[i] = (left[i] * cos[i] + right[i] * sin[i]) * scale;
+                back_right[i] = (right[i] * cos[i] - left[i] * sin[i]) * scale;
+            }
+            let x = x.vector(row, head, position);
+            turn_into_gradient(out, x, scale_of(x));
+        },
+    );
 }
 
-/// Calls `f` with each vector of `out` and `x` and its position.
-fn each_vector(out: &mut [f32], x: Heads<'_>, f: impl Fn(&mut [f32], &[f32], usize) + Sync) {
-    let [rows, heads, seq] = x.shape();
-    let dim = x.dim();
+/// Calls `f` with each vector of `out`, which lies in memory as `[rows, seq, heads, dim]`, and with its row, head
+/// and position.
+fn each_vector(out: &mut [f32], like: Heads<'_>, f: impl Fn(&mut [f32], [usize; 3]) + Sync) {
+    let [rows, heads, seq] = like.shape();
+    let dim = like.dim();
     assert!(out.len() == rows * heads * seq * dim);
+    if out.is_empty() {
+        return;
+    }
     let share = rows_a_share(heads * dim);
-    out.par_chunks_mut((share * heads * dim).max(1)).enumerate().for_each(|(number, out)| {
+    out.par_chunks_mut(share * heads * dim).enumerate().for_each(|(number, out)| {
         vectorised(
             #[inline(always)]
             || {
                 for (at, out) in out.chunks_exact_mut(dim).enumerate() {
                     let (line, head) = (number * share + at / heads, at % heads);
-                    let (row, position) = (line / seq, line % seq);
-                    f(out, x.vector(row, head, position), position);
+                    f(out, [line / seq, head, line % seq]);
                 }
             },
         );

@@ -63,10 +63,10 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     folded(sums)
 }
 
-/// The largest number; NaN where there is one.
+/// The largest number; NaN where one is not finite.
 #[inline(always)]
 pub(super) fn largest(numbers: &[f32]) -> f32 {
-    // A NaN fails every comparison, so it is asked for apart, by a sum that it spoils.
+    // A NaN fails every comparison, so it is asked for apart, by a sum that it (and infinity) spoils.
     let mut peaks = [f32::NEG_INFINITY; LANES];
     let mut spoilt = [0.0_f32; LANES];
     let (whole, rest) = numbers.as_chunks::<LANES>();

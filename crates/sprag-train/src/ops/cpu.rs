@@ -7,13 +7,15 @@ use burn::tensor::{Int, Tensor};
 
 use super::Rotary;
 use super::fused::{
-    Gradient, apply, contiguous, dims, heads, ids, numbers, plain, tensor, tensor_of_heads,
+    Gradient, apply, contiguous, dims, heads, ids, numbers, numbers_mut, storage, tensor, tensor_of_heads,
     with_whole_vectors,
 };
 use crate::kernels::attention::Attention;
 use crate::kernels::memory::Buffer;
 use crate::kernels::rotary::Angles;
-use crate::kernels::{Matrix, MatrixMut, Precision, activation, loss, matmul, mix as mixing, norm, rotary};
+use crate::kernels::{
+    Matrix, MatrixMut, Precision, activation, loss, matmul, mix as mixing, norm, optimiser, rotary,
+};
 
 /// A tensor of any number of dimensions as rows of its last one.
 fn rows_of(x: &FlexTensor) -> Matrix<'_> {
@@ -55,10 +57,7 @@ pub(super) fn embedding(table: Tensor<2>, tokens: Tensor<2, Int>) -> Tensor<3> {
         let table = contiguous(table);
         let [vocab, width] = dims(&table);
         let mut out = Buffer::new(tokens.len() * width);
-        for (out, token) in out.chunks_exact_mut(width).zip(&tokens) {
-            assert!(*token < vocab, "token {token} of a vocabulary of {vocab}");
-            out.copy_from_slice(&numbers(&table)[token * width..][..width]);
-        }
+        loss::take_rows(&mut out, &tokens, rows_of(&table));
         let gradient = EmbeddingGradient { tokens: Arc::new(tokens), shape: [vocab, width] };
         (tensor(out, [rows, seq, width]), gradient)
     });
@@ -143,7 +142,13 @@ impl RotaryNormGradient {
 }
 
 pub(super) fn rotary_norm(x: Tensor<4>, angles: &Rotary, scale: f64) -> Tensor<4> {
-    let (cos, sin) = (plain(angles.cos.clone()), plain(angles.sin.clone()));
+    let ([_, _, seq, dim], [_, _, positions, half]) = (x.dims(), angles.cos.dims());
+    assert!(
+        dim == 2 * half && seq <= positions,
+        "angles for {positions} x {} do not fit {seq} x {dim}",
+        2 * half
+    );
+    let (cos, sin) = (storage(angles.cos.clone()), storage(angles.sin.clone()));
     let output = apply([x.into_dispatch()], |[x]| {
         let gradient = RotaryNormGradient { x: with_whole_vectors(x), cos, sin, scale: scale as f32 };
         let view = heads(&gradient.x);
@@ -326,6 +331,7 @@ struct MixGradient {
 }
 
 pub(super) fn mix(x: Tensor<3>, first: Tensor<3>, weights: Tensor<2>) -> Tensor<3> {
+    assert!(x.dims() == first.dims() && weights.dims() == [1, 2], "two activations alike and [1, 2] weights");
     let inputs = [x.into_dispatch(), first.into_dispatch(), weights.into_dispatch()];
     let output = apply(inputs, |inputs| {
         let [x, first, weights] = inputs.map(contiguous);
@@ -408,7 +414,7 @@ impl Gradient<2> for HeadLossGradient {
         let factor = numbers(&contiguous(output))[0];
         self.by.map(|mut by| {
             if factor != 1.0 {
-                crate::kernels::optimiser::scale(super::fused::numbers_mut(&mut by), factor);
+                optimiser::scale(numbers_mut(&mut by), factor);
             }
             Some(by)
         })

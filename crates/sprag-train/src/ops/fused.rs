@@ -1,7 +1,7 @@
 //! How an operation with a gradient written by hand becomes part of Burn's graph on the CPU.
 //!
 //! Burn's macro for this (`backend_extension`) makes a trait that every backend implements. Here one function
-//! does for all operations, because one backend has them: see `docs/decisions/0006-fused-operations.md`.
+//! does for all operations, because one backend has them: see `docs/decisions/0007-fused-operations.md`.
 
 use std::fmt::Debug;
 use std::marker::PhantomData;
@@ -64,11 +64,9 @@ pub(super) fn apply<G: Gradient<N>, const N: usize>(
             autodiff: context,
         };
     }
-    let parts = inputs.map(|input| in_graph(input).into_parts());
-    let tensors = parts.each_ref().map(|(tensor, _)| tensor.clone());
-    // Handles that are still held would make every change in place a copy.
-    let nodes = parts.map(|(_, node)| node);
-    let (output, gradient) = forward(tensors);
+    let inputs = inputs.map(in_graph);
+    let nodes = inputs.each_ref().map(InGraph::node);
+    let (output, gradient) = forward(inputs.map(InGraph::into_primitive));
     let prepared = Step::<G>(PhantomData).prepare::<NoCheckpointing>(nodes).compute_bound().stateful();
     let output = match prepared {
         OpsKind::Tracked(step) => step.finish(gradient, output),
@@ -111,7 +109,7 @@ pub(super) fn ids<const D: usize>(tensor: Tensor<D, Int>) -> Vec<usize> {
 }
 
 /// A plain tensor's storage, to read.
-pub(crate) fn plain<const D: usize>(tensor: Tensor<D>) -> FlexTensor {
+pub(crate) fn storage<const D: usize>(tensor: Tensor<D>) -> FlexTensor {
     contiguous(backend_tensor(tensor.into_dispatch()).float())
 }
 

@@ -239,12 +239,14 @@ fn head_loss_is_the_plain_one() {
     let targets = ids(&targets, [3, 50]);
     for cap in [5.0, 15.0, 60.0, f64::INFINITY] {
         check(5e-6, |leaves| {
-            head_loss(leaves.random([3, 50, 8]) * 3.0, leaves.random([8, 11]) * 3.0, targets.clone(), cap)
+            let (hidden, head) = (leaves.random([3, 50, 8]) * 3.0, leaves.random([8, 11]) * 3.0);
+            head_loss(hidden, head, targets.clone(), cap) * 150.0
         });
     }
     let many: Vec<i32> = (0..70).map(|i| i * 977 % 33_000).collect();
     check(5e-6, |leaves| {
-        head_loss(leaves.random([1, 70, 4]), leaves.random([4, 33_000]), ids(&many, [1, 70]), 15.0)
+        let (hidden, head) = (leaves.random([1, 70, 4]), leaves.random([4, 33_000]));
+        head_loss(hidden, head, ids(&many, [1, 70]), 15.0) * 70_000.0
     });
 }
 

@@ -60,8 +60,8 @@ impl AdamW {
     ) -> (Tensor<2>, Tensor<2>, Tensor<2>) {
         let (mean_scale, root_scale) = self.corrections(steps);
         let step = optimiser::AdamW {
-            beta1: self.beta1 as f32,
-            beta2: self.beta2 as f32,
+            mean: [self.beta1 as f32, (1.0 - self.beta1) as f32],
+            square: [self.beta2 as f32, (1.0 - self.beta2) as f32],
             mean_scale: mean_scale as f32,
             root_scale: root_scale as f32,
             epsilon: self.epsilon as f32,

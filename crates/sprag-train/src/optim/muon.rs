@@ -97,7 +97,8 @@ pub fn orthogonalise(matrix: Tensor<2>, orthogonaliser: Orthogonaliser) -> Tenso
         Orthogonaliser::NewtonSchulz => (&NEWTON_SCHULZ, 1.0),
         Orthogonaliser::PolarExpress => (&POLAR_EXPRESS, 1.02),
     };
-    let x = if ops::is_on_cpu(&wide) {
+    // In a graph, the plain operations have gradients.
+    let x = if ops::is_on_cpu(&wide) && !wide.is_autodiff() {
         let shape = wide.dims();
         let wide = ops::storage(wide);
         let mut numbers = Buffer::new(rows * columns);

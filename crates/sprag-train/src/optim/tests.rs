@@ -111,6 +111,16 @@ fn both_orthogonalise_matrices_of_any_shape() {
 }
 
 #[test]
+fn in_a_graph_orthogonalising_gives_the_same() {
+    let numbers_of = |device: &Device| {
+        numbers(orthogonalise(matrix(&scattered(24), [4, 6], device), Orthogonaliser::PolarExpress))
+    };
+    let (plain, in_graph) = (numbers_of(&Device::flex()), numbers_of(&Device::flex().autodiff()));
+    let in_graph: Vec<f64> = in_graph.into_iter().map(f64::from).collect();
+    assert_close(&plain, &in_graph, 1e-5);
+}
+
+#[test]
 fn singular_values_end_within_the_band_of_each_method() {
     // On a diagonal matrix the iteration acts on each singular value alone.
     let values = [1.0f32, 0.5, 0.3, 0.1, 0.05];

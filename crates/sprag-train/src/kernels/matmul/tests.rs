@@ -38,7 +38,7 @@ fn check(a: Matrix<'_>, b: Matrix<'_>, gap: usize, precision: Precision) {
                 let tolerance = 2e-7 * (k as f64 + 8.0);
                 assert!(
                     (f64::from(found) - expected).abs() < tolerance,
-                    "{m} x {k} x {n}, {precision}: ({row}, {col}) is {found}, not {expected}"
+                    "{m} x {k} x {n}, {precision:?}: ({row}, {col}) is {found}, not {expected}"
                 );
             }
         }
@@ -97,7 +97,7 @@ fn a_row_does_not_depend_on_its_neighbours() {
 }
 
 #[test]
-fn an_empty_sum_adds_nothing() {
+fn an_empty_sum_is_zero() {
     for precision in precisions() {
         let mut out = [1.0; 4];
         matmul(
@@ -108,6 +108,14 @@ fn an_empty_sum_adds_nothing() {
             precision,
         );
         assert_eq!(out, [1.0; 4]);
+        matmul(
+            MatrixMut::new(&mut out, 2, 2),
+            Matrix::new(&[], 2, 0),
+            Matrix::new(&[], 0, 2),
+            false,
+            precision,
+        );
+        assert_eq!(out, [0.0; 4]);
     }
 }
 
@@ -136,7 +144,7 @@ fn prepared_or_alone_the_product_is_the_same() {
         matmul_alone(MatrixMut::new(&mut alone, m, n), a, b, false, precision);
         Prepared::new(b, precision).multiply(MatrixMut::new(&mut prepared, m, n), a, false);
         for ((together, alone), prepared) in together.iter().zip(&alone).zip(&prepared) {
-            assert!((together - alone).abs() < 1e-4 && together == prepared, "{precision}");
+            assert!((together - alone).abs() < 1e-4 && together == prepared, "{precision:?}");
         }
     }
 }
