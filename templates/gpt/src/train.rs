@@ -75,8 +75,7 @@ const MUON: bool = true;
 /// knob: log 2e-3..0.2
 const MATRIX_LR: f64 = 0.02;
 
-/// Learning rate of AdamW for hidden matrices, where MUON is off.
-/// knob: log 3e-4..3e-2
+/// Learning rate of AdamW for hidden matrices, where MUON is off. No knob: with MUON it does nothing.
 const MATRIX_ADAMW_LR: f64 = 0.003;
 
 /// Learning rate of AdamW for the embedding table, in its own units.
