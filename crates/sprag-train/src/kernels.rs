@@ -7,7 +7,7 @@
 pub mod activation;
 pub mod attention;
 #[cfg(target_arch = "x86_64")]
-mod bf16;
+mod avx512;
 pub mod loss;
 pub mod matmul;
 pub mod matrix;

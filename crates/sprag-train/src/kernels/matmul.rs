@@ -1,8 +1,8 @@
-//! Matrix products of `f32` matrices: in full precision by the `gemm` crate, or with both factors rounded to
-//! bfloat16 and sums kept in `f32`, by our own kernel.
+//! Matrix products of `f32` matrices, in full precision or with both factors rounded to bfloat16 and sums kept in
+//! `f32`: by our own kernel where the processor has AVX-512 with bfloat16, by the `gemm` crate elsewhere.
 //!
-//! An element of a bfloat16 product depends on its own row and column alone, bit for bit: not on how many other
-//! rows there are, nor on the number of threads. `gemm` takes other ways for other shapes.
+//! An element of a product by our kernel depends on its own row and column alone, bit for bit: not on how many
+//! other rows there are, nor on the number of threads. `gemm` takes other ways for other shapes.
 
 use rayon::prelude::*;
 
@@ -23,7 +23,7 @@ impl Precision {
     /// True where the processor multiplies bfloat16 itself (AVX-512 BF16).
     pub fn bf16_is_fast() -> bool {
         #[cfg(target_arch = "x86_64")]
-        return super::bf16::available();
+        return super::avx512::available();
         #[cfg(not(target_arch = "x86_64"))]
         return false;
     }
@@ -34,9 +34,9 @@ impl Precision {
 pub enum Prepared<'a> {
     /// As it is.
     Plain(Matrix<'a>),
-    /// Rounded and packed.
+    /// In the order in which it is read, rounded or not.
     #[cfg(target_arch = "x86_64")]
-    Packed(super::bf16::Packed),
+    Packed(super::avx512::Packed),
     /// Rounded, row after row, for processors that cannot multiply bfloat16.
     Rounded {
         /// Its numbers.
@@ -49,12 +49,21 @@ pub enum Prepared<'a> {
 impl<'a> Prepared<'a> {
     /// Makes `b` ready, on all threads.
     pub fn new(b: Matrix<'a>, precision: Precision) -> Prepared<'a> {
+        Prepared::with_threads(b, precision, true)
+    }
+
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "packing is the kernel's"))]
+    fn with_threads(b: Matrix<'a>, precision: Precision, together: bool) -> Prepared<'a> {
+        #[cfg(target_arch = "x86_64")]
+        if super::avx512::available() {
+            return Prepared::Packed(super::avx512::Packed::new(b, precision, together));
+        }
+        Prepared::for_any_processor(b, precision)
+    }
+
+    fn for_any_processor(b: Matrix<'a>, precision: Precision) -> Prepared<'a> {
         match precision {
             Precision::Fp32 => Prepared::Plain(b),
-            #[cfg(target_arch = "x86_64")]
-            Precision::Bf16 if super::bf16::available() => {
-                Prepared::Packed(super::bf16::Packed::new(b, true))
-            }
             Precision::Bf16 => Prepared::Rounded { data: rounded(b), shape: [b.rows(), b.cols()] },
         }
     }
@@ -72,18 +81,28 @@ impl<'a> Prepared<'a> {
     ///
     /// # Panics
     /// Shapes do not fit together.
-    pub fn multiply(&self, mut out: MatrixMut<'_>, a: Matrix<'_>, accumulate: bool) {
+    pub fn multiply(&self, out: MatrixMut<'_>, a: Matrix<'_>, accumulate: bool) {
+        self.multiply_with_threads(out, a, accumulate, true);
+    }
+
+    fn multiply_with_threads(
+        &self,
+        mut out: MatrixMut<'_>,
+        a: Matrix<'_>,
+        accumulate: bool,
+        together: bool,
+    ) {
         if !something_to_add(&mut out, a, self.shape(), accumulate) {
             return;
         }
         match self {
-            Prepared::Plain(b) => full(out, a, *b, accumulate, true),
+            Prepared::Plain(b) => full(out, a, *b, accumulate, together),
             #[cfg(target_arch = "x86_64")]
-            Prepared::Packed(b) => super::bf16::multiply(out, a, b, accumulate, true),
+            Prepared::Packed(b) => b.multiply(out, a, accumulate, together),
             Prepared::Rounded { data, shape: [rows, cols] } => {
                 let rounded_a = rounded(a);
                 let a = Matrix::new(&rounded_a, a.rows(), a.cols());
-                full(out, a, Matrix::new(data, *rows, *cols), accumulate, true);
+                full(out, a, Matrix::new(data, *rows, *cols), accumulate, together);
             }
         }
     }
@@ -116,21 +135,9 @@ fn product(
     precision: Precision,
     together: bool,
 ) {
-    if !something_to_add(&mut out, a, [b.rows(), b.cols()], accumulate) {
-        return;
-    }
-    match precision {
-        Precision::Fp32 => full(out, a, b, accumulate, together),
-        #[cfg(target_arch = "x86_64")]
-        Precision::Bf16 if super::bf16::available() => {
-            let b = super::bf16::Packed::new(b, together);
-            super::bf16::multiply(out, a, &b, accumulate, together);
-        }
-        Precision::Bf16 => {
-            let (left, right) = (rounded(a), rounded(b));
-            let (a, b) = (Matrix::new(&left, a.rows(), a.cols()), Matrix::new(&right, b.rows(), b.cols()));
-            full(out, a, b, accumulate, together);
-        }
+    if something_to_add(&mut out, a, [b.rows(), b.cols()], accumulate) {
+        let b = Prepared::with_threads(b, precision, together);
+        b.multiply_with_threads(out, a, accumulate, together);
     }
 }
 

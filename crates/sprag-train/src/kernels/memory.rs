@@ -15,10 +15,26 @@ use super::SHARE;
 
 static POOL: Mutex<Pool> = Mutex::new(Pool::EMPTY);
 
-/// What was given back, and how much is where, in numbers.
+/// What a processor reads at once. A vector that lies across two of them is read in two goes, and most do where
+/// the allocator places numbers by their own size.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug)]
+struct Line([f32; Line::WIDTH]);
+
+impl Line {
+    const WIDTH: usize = 16;
+    const ZERO: Line = Line([0.0; Line::WIDTH]);
+}
+
+// SAFETY: 64 bytes of numbers, without gaps, for which every pattern is a value, and zero is one.
+unsafe impl bytemuck::Zeroable for Line {}
+// SAFETY: the same.
+unsafe impl bytemuck::Pod for Line {}
+
+/// What was given back, and how much is where, in lines.
 struct Pool {
     /// By length.
-    free: BTreeMap<usize, Vec<Vec<f32>>>,
+    free: BTreeMap<usize, Vec<Vec<Line>>>,
     idle: usize,
     lent: usize,
     /// Most that was ever lent at once.
@@ -28,7 +44,7 @@ struct Pool {
 impl Pool {
     const EMPTY: Pool = Pool { free: BTreeMap::new(), idle: 0, lent: 0, most: 0 };
 
-    fn lend(&mut self, length: usize) -> Option<Vec<f32>> {
+    fn lend(&mut self, length: usize) -> Option<Vec<Line>> {
         self.lent += length;
         self.most = self.most.max(self.lent);
         let kept = self.free.get_mut(&length).and_then(Vec::pop)?;
@@ -38,10 +54,10 @@ impl Pool {
 
     /// Returns what is too much to keep: where sizes change all the time, what has the old ones lies idle for
     /// good.
-    fn take_back(&mut self, numbers: Vec<f32>) -> BTreeMap<usize, Vec<Vec<f32>>> {
-        self.lent -= numbers.len();
-        self.idle += numbers.len();
-        self.free.entry(numbers.len()).or_default().push(numbers);
+    fn take_back(&mut self, lines: Vec<Line>) -> BTreeMap<usize, Vec<Vec<Line>>> {
+        self.lent -= lines.len();
+        self.idle += lines.len();
+        self.free.entry(lines.len()).or_default().push(lines);
         if self.idle <= 2 * self.most {
             return BTreeMap::new();
         }
@@ -50,18 +66,23 @@ impl Pool {
     }
 }
 
-/// Shorter ones come from the allocator, which is as fast.
-const WORTH_KEEPING: usize = 4096;
+/// Lines. Shorter ones come from the allocator, which is as fast.
+const WORTH_KEEPING: usize = 256;
 
-/// Numbers that go back to where they came from when they are dropped.
+/// Numbers that go back to where they came from when they are dropped. The first one begins a line of the
+/// processor's cache.
 #[derive(Debug)]
-pub struct Buffer(Vec<f32>);
+pub struct Buffer {
+    lines: Vec<Line>,
+    length: usize,
+}
 
 impl Buffer {
     /// `length` numbers of any value: what was left there, or zeros.
     pub fn new(length: usize) -> Buffer {
-        let kept = if length < WORTH_KEEPING { None } else { pool().lend(length) };
-        Buffer(kept.unwrap_or_else(|| vec![0.0; length]))
+        let count = length.div_ceil(Line::WIDTH);
+        let kept = if count < WORTH_KEEPING { None } else { pool().lend(count) };
+        Buffer { lines: kept.unwrap_or_else(|| vec![Line::ZERO; count]), length }
     }
 
     /// `length` zeros.
@@ -74,15 +95,15 @@ impl Buffer {
     /// As the storage of a tensor; it comes back when the tensor is gone.
     pub fn into_bytes(self) -> Bytes {
         let bytes = size_of_val(&self[..]);
-        // SAFETY: all numbers of a `Vec<f32>` are initialised, so all its bytes are.
+        // SAFETY: all numbers of a buffer are initialised, so all its bytes are.
         unsafe { Bytes::from_controller(Box::new(Lent(self)), bytes) }
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if self.0.len() >= WORTH_KEEPING {
-            let too_much = pool().take_back(std::mem::take(&mut self.0));
+        if self.lines.len() >= WORTH_KEEPING {
+            let too_much = pool().take_back(std::mem::take(&mut self.lines));
             // After the lock is open again: others need not wait for the allocator.
             drop(too_much);
         }
@@ -93,13 +114,13 @@ impl Deref for Buffer {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &self.0
+        &bytemuck::cast_slice(&self.lines)[..self.length]
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.0
+        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.length]
     }
 }
 
@@ -122,7 +143,7 @@ struct Lent(Buffer);
 
 impl AllocationController for Lent {
     fn alloc_align(&self) -> usize {
-        align_of::<f32>()
+        align_of::<Line>()
     }
 
     fn property(&self) -> AllocationProperty {
@@ -153,6 +174,7 @@ mod tests {
         let mut buffer = Buffer::new(length);
         buffer[17] = 4.0;
         let place = buffer.as_ptr();
+        assert_eq!(place.addr() % size_of::<Line>(), 0);
         let bytes = buffer.into_bytes();
         assert_eq!(bytemuck::cast_slice::<u8, f32>(&bytes)[17], 4.0);
         drop(bytes);
@@ -167,7 +189,7 @@ mod tests {
     fn sizes_that_never_come_back_do_not_pile_up() {
         let mut pool = Pool::EMPTY;
         for length in 1..1000 {
-            let numbers = pool.lend(length).unwrap_or_else(|| vec![0.0; length]);
+            let numbers = pool.lend(length).unwrap_or_else(|| vec![Line::ZERO; length]);
             pool.take_back(numbers);
             let kept: usize = pool.free.iter().map(|(length, all)| length * all.len()).sum();
             assert!(
@@ -179,7 +201,7 @@ mod tests {
         // The same sizes over and over stay.
         let mut pool = Pool::EMPTY;
         for _ in 0..10 {
-            let all: Vec<_> = (0..5).map(|_| pool.lend(300).unwrap_or_else(|| vec![0.0; 300])).collect();
+            let all: Vec<_> = (0..5).map(|_| pool.lend(300).unwrap_or_else(|| vec![Line::ZERO; 300])).collect();
             all.into_iter().for_each(|numbers| assert!(pool.take_back(numbers).is_empty()));
         }
     }

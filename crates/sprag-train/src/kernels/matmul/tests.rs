@@ -16,14 +16,19 @@ fn at(matrix: &Matrix<'_>, row: usize, col: usize) -> f32 {
     matrix.data()[row * matrix.row_stride() + col * matrix.col_stride()]
 }
 
-/// Compares with the definition in double precision.
+/// Compares with the definition in double precision, here and as other processors do it.
 fn check(a: Matrix<'_>, b: Matrix<'_>, gap: usize, precision: Precision) {
     let (m, n, k) = (a.rows(), b.cols(), a.cols());
     let stride = n + gap;
-    for accumulate in [false, true] {
+    for (accumulate, here) in [(false, true), (true, true), (false, false), (true, false)] {
         let before = numbers(m * stride, 9);
         let mut out = before.clone();
-        matmul(MatrixMut::strided(&mut out, m, n, stride), a, b, accumulate, precision);
+        let to = MatrixMut::strided(&mut out, m, n, stride);
+        if here {
+            matmul(to, a, b, accumulate, precision);
+        } else {
+            Prepared::for_any_processor(b, precision).multiply(to, a, accumulate);
+        }
         let prepare = |x: f32| f64::from(if precision == Precision::Bf16 { to_bf16(x) } else { x });
         for row in 0..m {
             for col in 0..stride {
@@ -45,7 +50,6 @@ fn check(a: Matrix<'_>, b: Matrix<'_>, gap: usize, precision: Precision) {
     }
 }
 
-/// Elements that are close to the definition whichever way they were made ready.
 fn precisions() -> [Precision; 2] {
     [Precision::Fp32, Precision::Bf16]
 }
@@ -73,11 +77,13 @@ fn products_of_odd_shapes_in_every_layout_are_those_of_the_definition() {
 #[test]
 fn long_sums_and_scattered_elements_are_right() {
     for precision in precisions() {
-        let (m, n, k) = (13, 35, 1300);
+        let (m, n, k) = (13, 35, 2100);
         let (left, right) = (numbers(m * k * 3, 3), numbers(k * n * 2, 4));
         // Neither rows nor columns are contiguous.
         check(Matrix::strided(&left, m, k, 3 * k, 3), Matrix::strided(&right, k, n, 2, 2 * k), 0, precision);
         check(Matrix::new(&left, m, k), Matrix::new(&right, k, n), 5, precision);
+        // As for the gradient by a weight: both factors are read column after column.
+        check(Matrix::new(&left, k, m).transposed(), Matrix::new(&right, k, n), 0, precision);
     }
 }
 
