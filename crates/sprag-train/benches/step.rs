@@ -1,10 +1,10 @@
 //! Optimiser steps of the template's `train.rs` against PyTorch's, interleaved on the same machine.
 //!
-//! `cargo bench -p sprag-train --bench step [-- S|M] [fp32|bf16]` runs what is named, or all, and prints the
+//! `cargo bench -p sprag-train --bench step [-- S|M] [fp32|bf16] [--rounds N]` runs what is named, or all, and prints the
 //! ratio to the best of PyTorch's settings where `python3` has it. Our side is the template as an agent would
 //! edit it: its knobs are set, it is built as candidates are, and steps are timed from outside, from one step
 //! message to the next. `-- --json S bf16` runs our side alone and prints one line. `-- --scaling` prints how the
-//! time grows with threads, layers and batch.
+//! time grows with threads, layers and batch, and `-- --swap` what it costs to write one operation out.
 
 #[path = "step/candidate.rs"]
 mod candidate;
@@ -13,9 +13,9 @@ mod limit;
 #[path = "step/peer.rs"]
 mod peer;
 
-use candidate::{Candidate, Config};
+use candidate::{Candidate, Config, Mlp};
 
-/// Times that every side of a comparison is run, in turn.
+/// Times that every side of a comparison is run, in turn, unless `--rounds` says otherwise.
 const ROUNDS: usize = 3;
 
 /// What one run of either side came to.
@@ -44,8 +44,13 @@ fn main() {
         if chosen.is_empty() { all.to_vec() } else { chosen }
     };
     let (configs, precisions) = (named(["S", "M"]), named(["fp32", "bf16"]));
+    let rounds = words.iter().skip_while(|word| *word != "--rounds").nth(1);
+    let rounds = rounds.map_or(ROUNDS, |count| count.parse().expect("`--rounds` takes a number"));
     if has("--scaling") {
-        return scaling();
+        return scaling(rounds);
+    }
+    if has("--swap") {
+        return swap(rounds);
     }
     for config in configs {
         for precision in &precisions {
@@ -54,7 +59,7 @@ fn main() {
                 let result = Candidate::build(&config).run(threads());
                 println!("{}", serde_json::to_string(&result).expect("numbers"));
             } else {
-                compare(&config);
+                compare(&config, rounds);
             }
         }
     }
@@ -65,14 +70,14 @@ fn threads() -> usize {
 }
 
 /// Runs both sides in turn and prints what came of it.
-fn compare(config: &Config) {
+fn compare(config: &Config, rounds: usize) {
     let threads = threads();
     let ours = Candidate::build(config);
     let peers = peer::settings();
     let mut rates = Vec::new();
     // A list a setting, ours first; a list has a place for every round, so that rounds are compared with themselves.
     let mut all: Vec<Vec<Option<Sample>>> = vec![Vec::new(); peers.len() + 1];
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         rates.push(limit::flops_per_second(config));
         all[0].push(Some(ours.run(threads)));
         for (peer, samples) in peers.iter().zip(&mut all[1..]) {
@@ -82,7 +87,7 @@ fn compare(config: &Config) {
     let limit = median(rates);
     let precision = if config.bf16 { "bf16" } else { "fp32" };
     println!(
-        "\n{} {precision}: {threads} threads, matrix products reach {:.0} GFLOP/s here, {ROUNDS} rounds",
+        "\n{} {precision}: {threads} threads, matrix products reach {:.0} GFLOP/s here, {rounds} rounds",
         config.name,
         limit / 1e9
     );
@@ -99,10 +104,9 @@ fn compare(config: &Config) {
         println!("no ratio: `python3 -c 'import torch'` fails here");
         return;
     };
-    let rounds =
-        all[0].iter().zip(best).filter_map(|(ours, theirs)| Some((ours.as_ref()?, theirs.as_ref()?)));
+    let pairs = all[0].iter().zip(best).filter_map(|(ours, theirs)| Some((ours.as_ref()?, theirs.as_ref()?)));
     let ratios: Vec<f64> =
-        rounds.map(|(ours, theirs)| ours.tokens_per_second / theirs.tokens_per_second).collect();
+        pairs.map(|(ours, theirs)| ours.tokens_per_second / theirs.tokens_per_second).collect();
     let (low, high) = range(&ratios);
     println!("ratio to {name}: {:.2} ({low:.2}..{high:.2}, n={})", median(ratios.clone()), ratios.len());
 }
@@ -126,11 +130,12 @@ fn speed(samples: &[Option<Sample>]) -> f64 {
 }
 
 /// Tokens/s by threads, layers and batch, against what the count of operations predicts.
-fn scaling() {
+fn scaling(rounds: usize) {
     println!("{:<32} {:>9} {:>12} {:>10}", "", "tokens/s", "GFLOP/token", "GFLOP/s");
     let base = Config::named("S", true);
     let print = |what: &str, config: &Config, threads: usize| {
-        let speeds = (0..ROUNDS).map(|_| Candidate::build(config).run(threads).tokens_per_second).collect();
+        let candidate = Candidate::build(config);
+        let speeds = (0..rounds).map(|_| candidate.run(threads).tokens_per_second).collect();
         let speed = median(speeds);
         let flops = config.flops_per_token();
         println!("{what:<32} {speed:>9.0} {:>12.4} {:>10.0}", flops / 1e9, speed * flops / 1e9);
@@ -143,6 +148,23 @@ fn scaling() {
     }
     for batch in [4, 8, 16] {
         print(&format!("S, batch {batch}"), &Config { batch, ..base.clone() }, threads());
+    }
+}
+
+/// Milliseconds a step when the MLP is written with operations of Burn, as an agent would that tries another
+/// activation.
+fn swap(rounds: usize) {
+    let all = [Mlp::Fused, Mlp::SquaredRelu, Mlp::Gelu];
+    let candidates = all.map(|mlp| Candidate::build(&Config { mlp, ..Config::named("S", true) }));
+    let mut times = all.map(|_| Vec::new());
+    for _ in 0..rounds {
+        for (candidate, times) in candidates.iter().zip(&mut times) {
+            times.push(candidate.run(threads()).median_ms);
+        }
+    }
+    for (mlp, times) in all.into_iter().zip(times) {
+        let (low, high) = range(&times);
+        println!("S bf16, {:<12} {:>6.1} ms a step ({low:.1}..{high:.1})", format!("{mlp:?}"), median(times));
     }
 }
 

@@ -28,6 +28,36 @@ pub struct Config {
     pub batch: usize,
     pub vocab: usize,
     pub bf16: bool,
+    pub mlp: Mlp,
+}
+
+/// How the template's MLP is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mlp {
+    /// As it is: one operation.
+    Fused,
+    /// Two linear layers with Burn's operations between them.
+    SquaredRelu,
+    /// The same with another activation.
+    Gelu,
+}
+
+impl Mlp {
+    fn edited(self, text: &str) -> String {
+        const FUSED: &str = "ops::mlp(ops::rms_norm(x), self.up.get(), self.down.get())";
+        assert!(text.contains(FUSED), "the template has no `{FUSED}`");
+        let between = match self {
+            Mlp::Fused => return text.to_owned(),
+            Mlp::SquaredRelu => "activation::relu(hidden).powi_scalar(2)",
+            Mlp::Gelu => "activation::gelu(hidden)",
+        };
+        let plain = format!(
+            "{{ use sprag_train::burn::tensor::activation; \
+             let hidden = ops::linear(ops::rms_norm(x), self.up.get()); \
+             ops::linear({between}, self.down.get()) }}"
+        );
+        text.replace(FUSED, &plain)
+    }
 }
 
 impl Config {
@@ -35,7 +65,17 @@ impl Config {
     pub fn named(name: &str, bf16: bool) -> Config {
         let (n_layer, d_model, n_head, seq_len, batch, vocab) =
             if name == "M" { (6, 512, 8, 512, 4, 8192) } else { (4, 256, 4, 256, 8, 4096) };
-        Config { name: name.to_owned(), n_layer, d_model, n_head, seq_len, batch, vocab, bf16 }
+        Config {
+            name: name.to_owned(),
+            n_layer,
+            d_model,
+            n_head,
+            seq_len,
+            batch,
+            vocab,
+            bf16,
+            mlp: Mlp::Fused,
+        }
     }
 
     /// Weights that a token is multiplied with: what counts for the operations.
@@ -75,12 +115,14 @@ impl Candidate {
         let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
         let template = crate_dir.join("../../templates/gpt");
         let name = format!(
-            "step-{}-{}-{}-{}",
-            config.name.to_lowercase(),
+            "step-{}-{}-{}-{}-{:?}",
+            config.name,
             config.n_layer,
             config.batch,
-            if config.bf16 { "bf16" } else { "fp32" }
-        );
+            if config.bf16 { "bf16" } else { "fp32" },
+            config.mlp
+        )
+        .to_lowercase();
         let root = crate_dir.join("../../target/step-bench");
         let folder = root.join(&name);
         fs::create_dir_all(folder.join("src")).expect("a folder for the candidate");
@@ -89,6 +131,7 @@ impl Candidate {
             .knobs()
             .into_iter()
             .fold(read("src/train.rs"), |text, (knob, value)| set(&text, knob, &value));
+        let train = config.mlp.edited(&train);
         let manifest = read("Cargo.toml").replace("name = \"gpt\"", &format!("name = \"{name}\""));
         let library = crate_dir.display().to_string();
         let manifest = manifest.replace("../../crates/sprag-train", &library)

@@ -330,8 +330,7 @@ unsafe fn tile_of<const PER_WORD: usize, const ROW_STEP: usize, const WORD_STEP:
             let place = to.corner.wrapping_add(row * to.stride + half * 16);
             // SAFETY: the masks leave only the columns that the contract promises.
             unsafe {
-                let sum =
-                    if to.add { _mm512_add_ps(_mm512_maskz_loadu_ps(mask, place), *sum) } else { *sum };
+                let sum = if to.add { _mm512_add_ps(_mm512_maskz_loadu_ps(mask, place), *sum) } else { *sum };
                 _mm512_mask_storeu_ps(place, mask, sum);
             }
         }

@@ -85,13 +85,7 @@ impl<'a> Prepared<'a> {
         self.multiply_with_threads(out, a, accumulate, true);
     }
 
-    fn multiply_with_threads(
-        &self,
-        mut out: MatrixMut<'_>,
-        a: Matrix<'_>,
-        accumulate: bool,
-        together: bool,
-    ) {
+    fn multiply_with_threads(&self, mut out: MatrixMut<'_>, a: Matrix<'_>, accumulate: bool, together: bool) {
         if !something_to_add(&mut out, a, self.shape(), accumulate) {
             return;
         }

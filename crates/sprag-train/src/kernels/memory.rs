@@ -201,7 +201,8 @@ mod tests {
         // The same sizes over and over stay.
         let mut pool = Pool::EMPTY;
         for _ in 0..10 {
-            let all: Vec<_> = (0..5).map(|_| pool.lend(300).unwrap_or_else(|| vec![Line::ZERO; 300])).collect();
+            let all: Vec<_> =
+                (0..5).map(|_| pool.lend(300).unwrap_or_else(|| vec![Line::ZERO; 300])).collect();
             all.into_iter().for_each(|numbers| assert!(pool.take_back(numbers).is_empty()));
         }
     }
