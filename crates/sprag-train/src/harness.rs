@@ -168,7 +168,10 @@ fn converse<M: Model>(
     let ToCandidate::Start(start) = protocol::receive(&mut socket, protocol::MAX_PAYLOAD_BYTES)? else {
         return Err(unexpected("the start of the run"));
     };
-    let device = device::choose();
+    let device = match device::choose() {
+        Ok(device) => device,
+        Err(stop) => return Err(give_up(&mut socket, stop)?),
+    };
     device.seed(start.seed);
     let mut run = Run { socket, start, device: device.autodiff(), explosion: Explosion::default() };
     match train(&mut run) {
@@ -178,15 +181,17 @@ fn converse<M: Model>(
             kernels::memory::release();
             serve::answer(&mut run.socket, &model, &run.device.inner())
         }
-        Err(stop) => {
-            let diverged = matches!(stop, Stop::Diverged(_));
-            let message = stop.to_string();
-            protocol::send(&mut run.socket, &FromCandidate::GaveUp { diverged, message })?;
-            // The evaluator reads the reason before it sees the end.
-            run.socket.shutdown(Shutdown::Write).map_err(ProtocolError::Io)?;
-            Err(stop)
-        }
+        Err(stop) => Err(give_up(&mut run.socket, stop)?),
     }
+}
+
+/// Tells the evaluator why there is no model.
+fn give_up(socket: &mut UnixStream, stop: Stop) -> Result<Stop, Stop> {
+    let diverged = matches!(stop, Stop::Diverged(_));
+    protocol::send(socket, &FromCandidate::GaveUp { diverged, message: stop.to_string() })?;
+    // The evaluator reads the reason before it sees the end.
+    socket.shutdown(Shutdown::Write).map_err(ProtocolError::Io)?;
+    Ok(stop)
 }
 
 /// Standard input, where it is a Unix socket.

@@ -12,6 +12,8 @@ mod precision;
 
 use burn::tensor::{Device, Int, Tensor};
 
+use crate::kernels::activation::Activation;
+
 pub(crate) use fused::{is_on_cpu, numbers, numbers_mut, storage, tensor, tensor_of};
 pub(crate) use precision::precision;
 pub use precision::{Choice, Precision, set_precision};
@@ -121,6 +123,25 @@ pub fn attention(
     } else {
         plain::attention(query, key, value, window) // [rows, heads, seq, dim]
     }
+}
+
+/// `max(x, 0)^2` (So et al., <https://arxiv.org/abs/2109.08668>): what [`mlp`] has between its layers.
+pub fn squared_relu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    activate(x, Activation::SquaredRelu)
+}
+
+/// GELU in its form with a hyperbolic tangent (Hendrycks and Gimpel, <https://arxiv.org/abs/1606.08415>).
+pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    activate(x, Activation::Gelu)
+}
+
+/// `x sigmoid(x)` (Elfwing et al., <https://arxiv.org/abs/1702.03118>).
+pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    activate(x, Activation::Silu)
+}
+
+fn activate<const D: usize>(x: Tensor<D>, f: Activation) -> Tensor<D> {
+    if is_on_cpu(&x) { cpu::activate(x, f) } else { plain::activate(x, f) }
 }
 
 /// Two linear layers with the square of ReLU between them (So et al., <https://arxiv.org/abs/2109.08668>).

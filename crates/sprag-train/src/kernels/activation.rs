@@ -5,40 +5,93 @@ use rayon::prelude::*;
 use super::SHARE;
 use super::vector::{sigmoid, tanh, vectorised};
 
-/// `out = max(x, 0)^2` (So et al., <https://arxiv.org/abs/2109.08668>).
+/// A function of single numbers between matrices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// `max(x, 0)^2` (So et al., <https://arxiv.org/abs/2109.08668>).
+    SquaredRelu,
+    /// `x` times about the probability that a normal variable is below it, by a hyperbolic tangent (Hendrycks and
+    /// Gimpel, <https://arxiv.org/abs/1606.08415>).
+    Gelu,
+    /// `x sigmoid(x)` (Elfwing et al., <https://arxiv.org/abs/1702.03118>).
+    Silu,
+}
+
+/// `out = f(x)`.
 ///
 /// # Panics
 /// The slices are not equally long.
-pub fn squared_relu(out: &mut [f32], x: &[f32]) {
+pub fn activate(out: &mut [f32], x: &[f32], f: Activation) {
+    match f {
+        Activation::SquaredRelu => map(out, x, |x| positive(x) * positive(x)),
+        Activation::Gelu => map(out, x, gelu),
+        Activation::Silu => map(out, x, |x| x * sigmoid(x)),
+    }
+}
+
+/// Turns the gradient by the output of [`activate`] into the one by its input.
+///
+/// # Panics
+/// The slices are not equally long.
+pub fn activate_gradient(gradient: &mut [f32], x: &[f32], f: Activation) {
+    match f {
+        Activation::SquaredRelu => scale_by(gradient, x, |x| 2.0 * positive(x)),
+        Activation::Gelu => scale_by(gradient, x, gelu_slope),
+        Activation::Silu => scale_by(gradient, x, silu_slope),
+    }
+}
+
+#[inline(always)]
+fn map(out: &mut [f32], x: &[f32], f: impl Fn(f32) -> f32 + Sync) {
     assert!(out.len() == x.len());
     out.par_chunks_mut(SHARE).zip(x.par_chunks(SHARE)).for_each(|(out, x)| {
         vectorised(
             #[inline(always)]
             || {
                 for (out, x) in out.iter_mut().zip(x) {
-                    *out = positive(*x) * positive(*x);
+                    *out = f(*x);
                 }
             },
         );
     });
 }
 
-/// Turns the gradient by [`squared_relu`]'s output into the one by its input.
-///
-/// # Panics
-/// The slices are not equally long.
-pub fn squared_relu_gradient(gradient: &mut [f32], x: &[f32]) {
+#[inline(always)]
+fn scale_by(gradient: &mut [f32], x: &[f32], slope: impl Fn(f32) -> f32 + Sync) {
     assert!(gradient.len() == x.len());
     gradient.par_chunks_mut(SHARE).zip(x.par_chunks(SHARE)).for_each(|(gradient, x)| {
         vectorised(
             #[inline(always)]
             || {
                 for (gradient, x) in gradient.iter_mut().zip(x) {
-                    *gradient *= 2.0 * positive(*x);
+                    *gradient *= slope(*x);
                 }
             },
         );
     });
+}
+
+/// sqrt(2 / pi), and the coefficient of the cube, both of Hendrycks and Gimpel.
+const GELU: (f32, f32) = (0.797_884_6, 0.044_715);
+
+#[inline(always)]
+fn gelu(x: f32) -> f32 {
+    let (root, cube) = GELU;
+    0.5 * x * (1.0 + tanh(root * x * (cube * x).mul_add(x, 1.0)))
+}
+
+#[inline(always)]
+fn gelu_slope(x: f32) -> f32 {
+    let (root, cube) = GELU;
+    let bent = tanh(root * x * (cube * x).mul_add(x, 1.0));
+    let inner = root * (3.0 * cube * x).mul_add(x, 1.0);
+    0.5 * (1.0 + bent) + 0.5 * x * (1.0 - bent * bent) * inner
+}
+
+#[inline(always)]
+fn silu_slope(x: f32) -> f32 {
+    let open = sigmoid(x);
+    open + x * open * (1.0 - open)
 }
 
 /// Zero where `x` is negative; NaN stays NaN.

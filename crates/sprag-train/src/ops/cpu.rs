@@ -10,6 +10,7 @@ use super::fused::{
     Gradient, apply, contiguous, dims, heads, ids, numbers, numbers_mut, storage, tensor, tensor_of_heads,
     with_whole_vectors,
 };
+use crate::kernels::activation::Activation;
 use crate::kernels::attention::Attention;
 use crate::kernels::memory::Buffer;
 use crate::kernels::rotary::Angles;
@@ -213,6 +214,30 @@ impl Gradient<3> for AttentionGradient {
     }
 }
 
+// --- Activations ---
+
+#[derive(Clone, Debug)]
+struct ActivationGradient {
+    x: FlexTensor,
+    f: Activation,
+}
+
+pub(super) fn activate<const D: usize>(x: Tensor<D>, f: Activation) -> Tensor<D> {
+    let output = apply([x.into_dispatch()], |inputs| {
+        let [x] = inputs.map(contiguous);
+        (like(&x, |out| activation::activate(out, numbers(&x), f)), ActivationGradient { x, f })
+    });
+    Tensor::from_dispatch(output)
+}
+
+impl Gradient<1> for ActivationGradient {
+    fn backward(self, output: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
+        let mut output = contiguous(output);
+        activation::activate_gradient(numbers_mut(&mut output), numbers(&self.x), self.f);
+        [Some(output)]
+    }
+}
+
 // --- MLP ---
 
 #[derive(Clone, Debug)]
@@ -246,7 +271,7 @@ impl MlpGradient {
 
     fn activated(&self) -> Buffer {
         let mut activated = Buffer::new(self.hidden.len());
-        activation::squared_relu(&mut activated, &self.hidden);
+        activation::activate(&mut activated, &self.hidden, Activation::SquaredRelu);
         activated
     }
 }
@@ -261,7 +286,7 @@ impl Gradient<3> for MlpGradient {
             shaped_like(by_down, &self.down)
         });
         let mut by_hidden = product(gradient, rows_of(&self.down).transposed(), precision);
-        activation::squared_relu_gradient(&mut by_hidden, &self.hidden);
+        activation::activate_gradient(&mut by_hidden, &self.hidden, Activation::SquaredRelu);
         let by_hidden = self.matrix(&by_hidden);
         let by_up = || product(rows_of(&self.x).transposed(), by_hidden, precision);
         let by_x = || product(by_hidden, rows_of(&self.up).transposed(), precision);

@@ -5,7 +5,7 @@ use burn::tensor::module::{self, attention as fused_attention};
 use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{Bool, Device, Int, Tensor, activation};
 
-use super::{EPSILON, Rotary, loss};
+use super::{Activation, EPSILON, Rotary, loss};
 
 pub(super) fn embedding(table: Tensor<2>, tokens: Tensor<2, Int>) -> Tensor<3> {
     module::embedding(table, tokens) // [rows, seq, width]
@@ -104,8 +104,16 @@ fn hidden_positions(seq: usize, window: Option<usize>, device: &Device) -> Tenso
     }
 }
 
+pub(super) fn activate<const D: usize>(x: Tensor<D>, f: Activation) -> Tensor<D> {
+    match f {
+        Activation::SquaredRelu => activation::relu(x).square(),
+        Activation::Gelu => activation::gelu_approximate(x),
+        Activation::Silu => activation::silu(x),
+    }
+}
+
 pub(super) fn mlp(x: Tensor<3>, up: Tensor<2>, down: Tensor<2>) -> Tensor<3> {
-    let hidden = activation::relu(linear(x, up)).square(); // [rows, seq, hidden]
+    let hidden = activate(linear(x, up), Activation::SquaredRelu); // [rows, seq, hidden]
     linear(hidden, down)
 }
 

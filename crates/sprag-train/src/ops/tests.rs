@@ -251,6 +251,14 @@ fn head_loss_is_the_plain_one() {
 }
 
 #[test]
+fn activations_are_the_plain_ones() {
+    // Both tails as well: numbers from -12 to 12.
+    check(1e-6, |leaves| squared_relu(leaves.random([2, 3, 255]) * 12.0));
+    check(1e-6, |leaves| gelu(leaves.random([2, 3, 255]) * 12.0));
+    check(1e-6, |leaves| silu(leaves.random([2, 3, 255]) * 12.0));
+}
+
+#[test]
 fn softcap_is_the_plain_one() {
     check(2e-6, |leaves| softcap(leaves.random([2, 3, 5]) * 40.0, 15.0));
     check(2e-6, |leaves| softcap(leaves.random([2, 3, 5]), f64::INFINITY));
@@ -283,6 +291,9 @@ fn gradient_by_finite_differences() {
     check_gradient(value.clone(), |v| attention(query.clone(), key.clone(), v, Some(3)));
     let (x, up, down) = (random([2, 3, 4], 1), random([4, 16], 2), random([16, 4], 3));
     check_gradient(x.clone(), |x| mlp(x, up.clone(), down.clone()));
+    for f in [squared_relu, gelu, silu] {
+        check_gradient(x.clone(), f);
+    }
     check_gradient(x.clone(), |x| swiglu(x, up.clone(), up.clone(), down.clone()));
     check_gradient(x, rms_norm);
     let angles = Rotary::new(6, 8, 100.0, &device());
