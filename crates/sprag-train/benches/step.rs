@@ -154,7 +154,7 @@ fn scaling(rounds: usize) {
 /// Milliseconds a step when the MLP is written with operations of Burn, as an agent would that tries another
 /// activation.
 fn swap(rounds: usize) {
-    let all = [Mlp::Fused, Mlp::SquaredRelu, Mlp::Gelu];
+    let all = [Mlp::Fused, Mlp::SquaredRelu, Mlp::Gelu, Mlp::FusedGelu];
     let candidates = all.map(|mlp| Candidate::build(&Config { mlp, ..Config::named("S", true) }));
     let mut times = all.map(|_| Vec::new());
     for _ in 0..rounds {

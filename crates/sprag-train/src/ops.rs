@@ -45,6 +45,32 @@ pub fn linear(
     }
 }
 
+/// Queries, keys and values: three [`linear`] layers of one input.
+pub fn qkv(
+    x: Tensor<3>,            // [rows, seq, width]
+    weights: [Tensor<2>; 3], // [width, heads * dim], [width, kv_heads * dim] twice
+) -> [Tensor<3>; 3] {
+    if is_on_cpu(&x) && weights.iter().all(is_on_cpu) {
+        cpu::qkv(x, weights, precision())
+    } else {
+        weights.map(|weight| plain::linear(x.clone(), weight)) // [rows, seq, heads * dim] ..
+    }
+}
+
+/// `x + f(rms_norm(x))`: what each part of a layer adds to the residual stream (pre-norm, Xiong et al.,
+/// <https://arxiv.org/abs/2002.04745>).
+pub fn residual(
+    x: Tensor<3>, // [rows, seq, width]
+    f: impl FnOnce(Tensor<3>) -> Tensor<3>,
+) -> Tensor<3> {
+    if !is_on_cpu(&x) {
+        return x.clone() + f(plain::rms_norm(x)); // [rows, seq, width]
+    }
+    let [stream, normed] = cpu::norm_branch(x);
+    let added = f(normed);
+    if is_on_cpu(&added) { cpu::add(stream, added) } else { stream + added }
+}
+
 /// Scales the last dimension to a root mean square of one. There is no learned gain (Zhang and Sennrich,
 /// <https://arxiv.org/abs/1910.07467>, without it).
 pub fn rms_norm<const D: usize>(x: Tensor<D>) -> Tensor<D> {

@@ -19,7 +19,11 @@ fn gpu() -> Device {
     let kind = DeviceType::Metal;
     #[cfg(not(any(feature = "cuda", feature = "metal")))]
     let kind = DeviceType::Wgpu;
-    Device::enumerate(kind).first().cloned().expect("a device; for wgpu install mesa-vulkan-drivers").autodiff()
+    Device::enumerate(kind)
+        .first()
+        .cloned()
+        .expect("a device; for wgpu install mesa-vulkan-drivers")
+        .autodiff()
 }
 
 /// Inputs whose gradients are compared, on one device.
@@ -141,7 +145,8 @@ fn head_and_loss() {
 #[test]
 fn optimiser_steps() {
     let adamw = AdamW { learning_rate: 0.01, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1 };
-    let muon = |orthogonaliser| Muon { learning_rate: 0.02, momentum: 0.9, weight_decay: 0.1, orthogonaliser };
+    let muon =
+        |orthogonaliser| Muon { learning_rate: 0.02, momentum: 0.9, weight_decay: 0.1, orthogonaliser };
     let stepped = |device: &Device, step: &dyn Fn(&mut Param)| {
         let mut param = Param::new(Tensor::<2>::from_data(random([12, 20], 3), device));
         for turn in 0..3 {

@@ -149,7 +149,7 @@ const GRAD_ACCUM: usize = 1;
 /// knob: choice Precision::Auto|Precision::Fp32
 const PRECISION: Precision = Precision::Auto;
 
-/// One layer: attention, then MLP, each added to the residual stream.
+/// One layer: attention, then MLP, each of the normed residual stream and added to it.
 struct Block {
     query: Param,  // [d_model, d_model]
     key: Param,    // [d_model, d_kv]
@@ -181,16 +181,16 @@ impl Block {
 
     fn forward(&self, x: Tensor<3>, first: Tensor<3>, rotary: &Rotary) -> Tensor<3> {
         let x = ops::mix(x, first, self.mix.get()); // [batch, seq, d_model]
-        let x = x.clone() + self.attention(ops::rms_norm(x), rotary); // [batch, seq, d_model]
-        x.clone() + ops::mlp(ops::rms_norm(x), self.up.get(), self.down.get()) // [batch, seq, d_model]
+        let x = ops::residual(x, |x| self.attention(x, rotary)); // [batch, seq, d_model]
+        ops::residual(x, |x| ops::mlp(x, self.up.get(), self.down.get())) // [batch, seq, d_model]
     }
 
     fn attention(&self, x: Tensor<3>, rotary: &Rotary) -> Tensor<3> {
-        let query = ops::split_heads(ops::linear(x.clone(), self.query.get()), N_HEAD); // [batch, head, seq, head_dim]
-        let key = ops::split_heads(ops::linear(x.clone(), self.key.get()), N_KV_HEAD); // [batch, kv_head, seq, head_dim]
-        let value = ops::split_heads(ops::linear(x, self.value.get()), N_KV_HEAD); // [batch, kv_head, seq, head_dim]
-        let query = ops::rotary_norm(query, rotary, QK_SCALE); // [batch, head, seq, head_dim]
-        let key = ops::rotary_norm(key, rotary, 1.0); // [batch, kv_head, seq, head_dim]
+        let weights = [self.query.get(), self.key.get(), self.value.get()];
+        let [query, key, value] = ops::qkv(x, weights); // [batch, seq, d_model], [batch, seq, d_kv] twice
+        let query = ops::rotary_norm(ops::split_heads(query, N_HEAD), rotary, QK_SCALE); // [batch, head, seq, head_dim]
+        let key = ops::rotary_norm(ops::split_heads(key, N_KV_HEAD), rotary, 1.0); // [batch, kv_head, seq, head_dim]
+        let value = ops::split_heads(value, N_KV_HEAD); // [batch, kv_head, seq, head_dim]
         let mixed = ops::attention(query, key, value, Some(ATTENTION_WINDOW)); // [batch, head, seq, head_dim]
         ops::linear(ops::join_heads(mixed), self.output.get()) // [batch, seq, d_model]
     }

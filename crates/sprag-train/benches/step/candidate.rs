@@ -40,20 +40,23 @@ pub enum Mlp {
     SquaredRelu,
     /// The same with another activation.
     Gelu,
+    /// The same with the library's operation for it.
+    FusedGelu,
 }
 
 impl Mlp {
     fn edited(self, text: &str) -> String {
-        const FUSED: &str = "ops::mlp(ops::rms_norm(x), self.up.get(), self.down.get())";
+        const FUSED: &str = "ops::mlp(x, self.up.get(), self.down.get())";
         assert!(text.contains(FUSED), "the template has no `{FUSED}`");
         let between = match self {
             Mlp::Fused => return text.to_owned(),
             Mlp::SquaredRelu => "activation::relu(hidden).powi_scalar(2)",
             Mlp::Gelu => "activation::gelu(hidden)",
+            Mlp::FusedGelu => "ops::gelu(hidden)",
         };
         let plain = format!(
-            "{{ use sprag_train::burn::tensor::activation; \
-             let hidden = ops::linear(ops::rms_norm(x), self.up.get()); \
+            "{{ #[allow(unused_imports)] use sprag_train::burn::tensor::activation; \
+             let hidden = ops::linear(x, self.up.get()); \
              ops::linear({between}, self.down.get()) }}"
         );
         text.replace(FUSED, &plain)

@@ -74,18 +74,18 @@ fn scale_by(gradient: &mut [f32], x: &[f32], slope: impl Fn(f32) -> f32 + Sync) 
 /// sqrt(2 / pi), and the coefficient of the cube, both of Hendrycks and Gimpel.
 const GELU: (f32, f32) = (0.797_884_6, 0.044_715);
 
+/// As `(1 + tanh(y)) / 2 = sigmoid(2 y)`, which keeps its digits where it is small.
 #[inline(always)]
 fn gelu(x: f32) -> f32 {
     let (root, cube) = GELU;
-    0.5 * x * (1.0 + tanh(root * x * (cube * x).mul_add(x, 1.0)))
+    x * sigmoid(2.0 * root * x * (cube * x).mul_add(x, 1.0))
 }
 
 #[inline(always)]
 fn gelu_slope(x: f32) -> f32 {
     let (root, cube) = GELU;
-    let bent = tanh(root * x * (cube * x).mul_add(x, 1.0));
-    let inner = root * (3.0 * cube * x).mul_add(x, 1.0);
-    0.5 * (1.0 + bent) + 0.5 * x * (1.0 - bent * bent) * inner
+    let open = sigmoid(2.0 * root * x * (cube * x).mul_add(x, 1.0));
+    open + x * open * (1.0 - open) * 2.0 * root * (3.0 * cube * x).mul_add(x, 1.0)
 }
 
 #[inline(always)]

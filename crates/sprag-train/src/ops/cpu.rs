@@ -7,8 +7,8 @@ use burn::tensor::{Int, Tensor};
 
 use super::Rotary;
 use super::fused::{
-    Gradient, apply, contiguous, dims, heads, ids, numbers, numbers_mut, storage, tensor, tensor_of_heads,
-    with_whole_vectors,
+    Gradient, GradientOfSeveral, apply, apply_several, contiguous, dims, heads, ids, numbers, numbers_mut,
+    storage, tensor, tensor_of_heads, with_whole_vectors,
 };
 use crate::kernels::activation::Activation;
 use crate::kernels::attention::Attention;
@@ -104,6 +104,51 @@ impl Gradient<2> for LinearGradient {
     }
 }
 
+#[derive(Clone, Debug)]
+struct QkvGradient {
+    x: FlexTensor,
+    weights: [FlexTensor; 3],
+    precision: Precision,
+}
+
+pub(super) fn qkv(x: Tensor<3>, weights: [Tensor<2>; 3], precision: Precision) -> [Tensor<3>; 3] {
+    let [query, key, value] = weights.map(Tensor::into_dispatch);
+    let outputs = apply_several([x.into_dispatch(), query, key, value], |inputs| {
+        let [x, query, key, value] = inputs.map(contiguous);
+        let weights = [query, key, value];
+        let [rows, seq, _] = dims(&x);
+        let outputs = weights.each_ref().map(|weight| {
+            let out = product(rows_of(&x), rows_of(weight), precision);
+            tensor(out, [rows, seq, rows_of(weight).cols()])
+        });
+        (outputs, QkvGradient { x, weights, precision })
+    });
+    outputs.map(Tensor::from_dispatch)
+}
+
+impl GradientOfSeveral<4, 3> for QkvGradient {
+    fn backward(self, outputs: [Option<FlexTensor>; 3], wanted: [bool; 4]) -> [Option<FlexTensor>; 4] {
+        let mut by_x = None;
+        let mut by_weights = [None, None, None];
+        for (which, output) in outputs.into_iter().enumerate() {
+            let Some(output) = output.map(contiguous) else { continue };
+            let (gradient, weight) = (rows_of(&output), &self.weights[which]);
+            if wanted[0] {
+                let add = by_x.is_some();
+                let by_x = by_x.get_or_insert_with(|| Buffer::new(numbers(&self.x).len()));
+                let to = MatrixMut::new(by_x, gradient.rows(), rows_of(&self.x).cols());
+                matmul(to, gradient, rows_of(weight).transposed(), add, self.precision);
+            }
+            if wanted[which + 1] {
+                let by_weight = product(rows_of(&self.x).transposed(), gradient, self.precision);
+                by_weights[which] = Some(shaped_like(by_weight, weight));
+            }
+        }
+        let [query, key, value] = by_weights;
+        [by_x.map(|by_x| shaped_like(by_x, &self.x)), query, key, value]
+    }
+}
+
 // --- Norms and positions ---
 
 #[derive(Clone, Debug)]
@@ -125,6 +170,54 @@ impl Gradient<1> for NormGradient {
         let (x, output) = (self.x, contiguous(output));
         let width = rows_of(&x).cols();
         [Some(like(&x, |out| norm::rms_norm_gradient(out, numbers(&x), numbers(&output), width)))]
+    }
+}
+
+#[derive(Clone, Debug)]
+struct BranchGradient {
+    x: FlexTensor,
+}
+
+/// `x` and its norm. Their gradients meet in one pass.
+pub(super) fn norm_branch(x: Tensor<3>) -> [Tensor<3>; 2] {
+    let outputs = apply_several([x.into_dispatch()], |inputs| {
+        let [x] = inputs.map(contiguous);
+        let normed = like(&x, |out| norm::rms_norm(out, numbers(&x), rows_of(&x).cols()));
+        ([x.clone(), normed], BranchGradient { x })
+    });
+    outputs.map(Tensor::from_dispatch)
+}
+
+impl GradientOfSeveral<1, 2> for BranchGradient {
+    fn backward(self, outputs: [Option<FlexTensor>; 2], _: [bool; 1]) -> [Option<FlexTensor>; 1] {
+        let (x, width) = (&self.x, rows_of(&self.x).cols());
+        let [stream, normed] = outputs.map(|output| output.map(contiguous));
+        let Some(normed) = normed else { return [stream] };
+        let Some(mut stream) = stream else {
+            let gradient =
+                |out: &mut [f32]| norm::rms_norm_gradient(out, numbers(x), numbers(&normed), width);
+            return [Some(like(x, gradient))];
+        };
+        norm::add_rms_norm_gradient(numbers_mut(&mut stream), numbers(x), numbers(&normed), width);
+        [Some(stream)]
+    }
+}
+
+#[derive(Clone, Debug)]
+struct SumGradient;
+
+pub(super) fn add(x: Tensor<3>, y: Tensor<3>) -> Tensor<3> {
+    assert!(x.dims() == y.dims(), "two activations alike, not {:?} and {:?}", x.dims(), y.dims());
+    let output = apply([x.into_dispatch(), y.into_dispatch()], |inputs| {
+        let [x, y] = inputs.map(contiguous);
+        (like(&x, |out| mixing::add(out, numbers(&x), numbers(&y))), SumGradient)
+    });
+    Tensor::from_dispatch(output)
+}
+
+impl Gradient<2> for SumGradient {
+    fn backward(self, output: FlexTensor, _: [bool; 2]) -> [Option<FlexTensor>; 2] {
+        [Some(output.clone()), Some(output)]
     }
 }
 

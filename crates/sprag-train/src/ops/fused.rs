@@ -5,6 +5,7 @@
 
 use std::fmt::Debug;
 use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
@@ -74,6 +75,78 @@ pub(super) fn apply<G: Gradient<N>, const N: usize>(
     };
     let kind = DispatchTensorKind::Flex(BackendTensor::Autodiff(output));
     DispatchTensor { kind: DispatchTensorKind::Autodiff(Box::new(kind)), autodiff: context }
+}
+
+/// The way back through an operation with several outputs.
+pub(super) trait GradientOfSeveral<const N: usize, const M: usize>:
+    Clone + Debug + Send + 'static
+{
+    /// As [`Gradient::backward`]; `None` for outputs that nothing depends on.
+    fn backward(self, outputs: [Option<FlexTensor>; M], wanted: [bool; N]) -> [Option<FlexTensor>; N];
+}
+
+/// [`apply`] with several outputs.
+///
+/// Burn's steps have one output. So the step of the operation has a token for one, of which each output is a step:
+/// going back it leaves its gradient in a slot. The step of the operation comes after all of them and finds what
+/// was left. Gradients by the input meet there, in one pass, rather than as additions of Burn.
+pub(super) fn apply_several<G: GradientOfSeveral<N, M>, const N: usize, const M: usize>(
+    inputs: [DispatchTensor; N],
+    forward: impl FnOnce([FlexTensor; N]) -> ([FlexTensor; M], G),
+) -> [DispatchTensor; M] {
+    let slots = Slots::<M>(Arc::new(std::array::from_fn(|_| Mutex::new(None))));
+    let mut outputs = None;
+    let hub = apply(inputs, |inputs| {
+        let (results, gradient) = forward(inputs);
+        outputs = Some(results);
+        (token(), Hub { gradient, slots: slots.clone() })
+    });
+    let mut index = 0..M;
+    outputs.expect("`apply` runs forward").map(|output| {
+        let slot = Slot { slots: slots.clone(), index: index.next().expect("as many as outputs") };
+        apply([hub.clone()], |_| (output, slot))
+    })
+}
+
+/// Gradients by outputs, on their way to the step of the operation.
+#[derive(Clone, Debug)]
+struct Slots<const M: usize>(Arc<[Mutex<Option<FlexTensor>>; M]>);
+
+impl<const M: usize> Slots<M> {
+    fn lock(&self, index: usize) -> MutexGuard<'_, Option<FlexTensor>> {
+        self.0[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Hub<G, const M: usize> {
+    gradient: G,
+    slots: Slots<M>,
+}
+
+impl<G: GradientOfSeveral<N, M>, const N: usize, const M: usize> Gradient<N> for Hub<G, M> {
+    fn backward(self, _token: FlexTensor, wanted: [bool; N]) -> [Option<FlexTensor>; N] {
+        let outputs = std::array::from_fn(|index| self.slots.lock(index).take());
+        self.gradient.backward(outputs, wanted)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Slot<const M: usize> {
+    slots: Slots<M>,
+    index: usize,
+}
+
+impl<const M: usize> Gradient<1> for Slot<M> {
+    fn backward(self, output: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
+        *self.slots.lock(self.index) = Some(output);
+        [Some(token())]
+    }
+}
+
+/// One number that means nothing.
+fn token() -> FlexTensor {
+    tensor(Buffer::new(1), [1])
 }
 
 type InGraph = <Autodiff<Flex> as burn::backend::BackendTypes>::FloatTensorPrimitive;

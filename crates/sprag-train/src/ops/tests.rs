@@ -251,11 +251,44 @@ fn head_loss_is_the_plain_one() {
 }
 
 #[test]
+fn queries_keys_and_values_are_three_linear_layers() {
+    check(2e-6, |leaves| {
+        let x = leaves.random([2, 7, 31]);
+        let weights = [leaves.random([31, 12]), leaves.random([31, 6]), leaves.random([31, 6])];
+        let [query, key, value] = qkv(x, weights);
+        Tensor::cat(vec![query, key * 2.0, value * 3.0], 2)
+    });
+    // An output that nothing depends on leaves the others their gradients, and its own weight none.
+    let x = random([1, 3, 4], 1);
+    let leaves = [2, 3, 4].map(|seed| Tensor::from_inner(random([4, 4], seed)).require_grad());
+    let [query, _, value] = qkv(Tensor::from_inner(x.clone()), leaves.clone());
+    let gradients = (query + value).sum().backward();
+    let expected = x.clone().sum_dim(1).reshape([4, 1]).repeat_dim(1, 4);
+    assert_close(leaves[0].grad(&gradients).unwrap(), expected.clone(), 1e-5);
+    assert_close(leaves[2].grad(&gradients).unwrap(), expected, 1e-5);
+    assert!(leaves[1].grad(&gradients).is_none());
+}
+
+#[test]
+fn a_residual_adds_to_the_stream_what_comes_of_its_norm() {
+    check(2e-6, |leaves| {
+        let weight = leaves.random([31, 31]);
+        residual(leaves.random([2, 5, 31]), |x| linear(x, weight))
+    });
+    // Either way alone.
+    check(2e-6, |leaves| residual(leaves.random([2, 5, 31]), |x| x * 0.0));
+    check(2e-6, |leaves| {
+        let x = leaves.random([2, 5, 31]);
+        x.clone() * residual(x, |normed| normed.clone() * normed)
+    });
+}
+
+#[test]
 fn activations_are_the_plain_ones() {
     // Both tails as well: numbers from -12 to 12.
-    check(1e-6, |leaves| squared_relu(leaves.random([2, 3, 255]) * 12.0));
-    check(1e-6, |leaves| gelu(leaves.random([2, 3, 255]) * 12.0));
-    check(1e-6, |leaves| silu(leaves.random([2, 3, 255]) * 12.0));
+    check(2e-6, |leaves| squared_relu(leaves.random([2, 3, 255]) * 12.0));
+    check(2e-6, |leaves| gelu(leaves.random([2, 3, 255]) * 12.0));
+    check(2e-6, |leaves| silu(leaves.random([2, 3, 255]) * 12.0));
 }
 
 #[test]
