@@ -51,6 +51,15 @@ screenshot REPORT="sprag-quickstart/report.html":
 bench-torch *ARGS:
     cargo bench -p sprag-train --bench step -- {{ARGS}}
 
+# Every operation and optimiser step on a device against the CPU: wgpu, cuda or metal. Mesa's lavapipe, which
+# computes on the CPU, is a device of wgpu's.
+test-device DEVICE="wgpu":
+    cargo test --release -p sprag-train --features {{DEVICE}} --test devices
+
+# The kernels under the address sanitizer of the stable toolchain, on Linux.
+sanitize:
+    RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo test --target x86_64-unknown-linux-gnu -p sprag-train --lib kernels
+
 # The first command of README.
 quickstart *ARGS:
     cargo run --release -- quickstart {{ARGS}}

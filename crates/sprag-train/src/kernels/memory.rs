@@ -143,7 +143,8 @@ struct Lent(Buffer);
 
 impl AllocationController for Lent {
     fn alloc_align(&self) -> usize {
-        align_of::<Line>()
+        // What users of the bytes may rely on, and copies are made with.
+        align_of::<f32>()
     }
 
     fn property(&self) -> AllocationProperty {
