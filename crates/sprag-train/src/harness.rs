@@ -93,7 +93,11 @@ impl Run {
     /// Sets what matrix products on the CPU are rounded to, and logs what was chosen and why.
     pub fn set_precision(&self, precision: Precision) {
         let Choice { precision, because } = ops::set_precision(precision);
-        say(&format!("precision: {precision}, because {because}"));
+        if device::is_cpu(&self.device) {
+            say(&format!("precision: {precision}, because {because}"));
+        } else {
+            say("precision: fp32, as the device computes it");
+        }
     }
 
     /// The next `rows` windows of `seq_len` tokens, or `None` when the budget is spent.

@@ -4,6 +4,11 @@ use burn::tensor::Device;
 
 use super::Stop;
 
+/// True for the processor.
+pub(super) fn is_cpu(device: &Device) -> bool {
+    device.clone().inner() == Device::flex()
+}
+
 /// The first device of the kind that the build is for (CUDA, else Metal, else wgpu), or the CPU on all cores where
 /// it is for none.
 ///
