@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::memory::Buffer;
 use super::vector::{dot, exp, largest, map_and_sum, vectorised};
-use super::{Heads, Matrix, MatrixMut, Precision, matmul_alone};
+use super::{COLS_TOGETHER, Heads, Matrix, MatrixMut, Precision, Prepared, matmul_alone};
 
 /// Queries in a block: its weights over 512 keys are 128 KiB and stay in the cache.
 const BLOCK: usize = 64;
@@ -45,7 +45,9 @@ impl Attention {
     fn blocks(&self, seq: usize) -> impl Iterator<Item = Block> {
         (0..seq).step_by(BLOCK).map(move |first| {
             let end = (first + BLOCK).min(seq);
-            Block { queries: (first, end), keys: ((first + 1).saturating_sub(self.window), end) }
+            // Keys that none of them sees may come first, so that all blocks share what is made ready of the keys.
+            let seen = (first + 1).saturating_sub(self.window);
+            Block { queries: (first, end), keys: (seen - seen % COLS_TOGETHER, end) }
         })
     }
 
@@ -95,13 +97,12 @@ impl Attention {
         value: Matrix<'_>,
     ) {
         let mut weights = Buffer::new(BLOCK * query.rows());
+        let keys = Prepared::alone(key.transposed(), self.precision);
         for block in self.blocks(query.rows()) {
             let (count, seen) = (block.count(), block.seen());
             let weights = &mut weights[..count * seen];
-            let keys = key.rows_from(block.keys.0, seen);
             let queries = query.rows_from(block.queries.0, count);
-            let scores = MatrixMut::new(weights, count, seen);
-            matmul_alone(scores, queries, keys.transposed(), false, self.precision);
+            keys.multiply_alone(MatrixMut::new(weights, count, seen), queries, block.keys.0);
             let log_sums = &mut log_sums[block.queries.0..block.queries.1];
             vectorised(
                 #[inline(always)]
@@ -174,16 +175,17 @@ impl Attention {
         let precision = self.precision;
         let (mut weights, mut by_weights) =
             (Buffer::new(BLOCK * query.rows()), Buffer::new(BLOCK * query.rows()));
+        let across_keys = Prepared::alone(key.transposed(), precision);
+        let across_values = Prepared::alone(value.transposed(), precision);
         for block in self.blocks(query.rows()) {
             let (count, seen) = (block.count(), block.seen());
             let (weights, by_weights) = (&mut weights[..count * seen], &mut by_weights[..count * seen]);
             let (first, first_key) = (block.queries.0, block.keys.0);
             let queries = query.rows_from(first, count);
             let gradients = gradient.rows_from(first, count);
-            let (keys, values) = (key.rows_from(first_key, seen), value.rows_from(first_key, seen));
-            matmul_alone(MatrixMut::new(weights, count, seen), queries, keys.transposed(), false, precision);
-            let to = MatrixMut::new(by_weights, count, seen);
-            matmul_alone(to, gradients, values.transposed(), false, precision);
+            let keys = key.rows_from(first_key, seen);
+            across_keys.multiply_alone(MatrixMut::new(weights, count, seen), queries, first_key);
+            across_values.multiply_alone(MatrixMut::new(by_weights, count, seen), gradients, first_key);
             vectorised(
                 #[inline(always)]
                 || {

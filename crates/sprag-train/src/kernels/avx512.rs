@@ -15,7 +15,7 @@ use super::{Matrix, MatrixMut, Precision};
 /// Rows of a tile: 12 x 2 registers of sums, 2 of the right factor, 1 of the left one, of 32.
 const MR: usize = 12;
 /// Columns of a tile: two registers.
-const NR: usize = 32;
+const NR: usize = super::COLS_TOGETHER;
 /// Words of the summed dimension at a time: a panel of the right factor takes 32 KiB.
 const DEPTH: usize = 256;
 /// From one row of the left factor to the next, in words. A constant, so that all rows of a tile are reached from
@@ -124,8 +124,17 @@ impl Packed {
         [self.panels.depth, self.panels.lanes]
     }
 
-    /// `out (+)= a self`. Shapes were checked; nothing is empty.
-    pub(super) fn multiply(&self, out: MatrixMut<'_>, a: Matrix<'_>, accumulate: bool, together: bool) {
+    /// `out (+)= a self`, or by as many of its columns as `out` has, from `first` on, a multiple of
+    /// [`COLS_TOGETHER`](super::COLS_TOGETHER). Shapes were checked; nothing is empty.
+    pub(super) fn multiply(
+        &self,
+        out: MatrixMut<'_>,
+        a: Matrix<'_>,
+        first: usize,
+        accumulate: bool,
+        together: bool,
+    ) {
+        assert!(first.is_multiple_of(NR) && first + out.cols() <= self.panels.lanes);
         // Rows that lie in memory as they are read are made ready a few at a time; others all at once, so that
         // threads read long stretches of memory.
         let left = if a.col_stride() == 1 {
@@ -139,8 +148,8 @@ impl Packed {
         let mut pieces = out.split_rows(if threads == 1 { TILES * MR } else { height });
         let height = pieces.first().map_or(height, MatrixMut::rows);
         let piece = |(number, out): (usize, &mut MatrixMut<'_>)| match self.precision {
-            Precision::Fp32 => self.multiply_piece::<1>(out, number * height, &left, accumulate),
-            Precision::Bf16 => self.multiply_piece::<2>(out, number * height, &left, accumulate),
+            Precision::Fp32 => self.multiply_piece::<1>(out, [number * height, first], &left, accumulate),
+            Precision::Bf16 => self.multiply_piece::<2>(out, [number * height, first], &left, accumulate),
         };
         if threads > 1 {
             pieces.par_iter_mut().enumerate().with_max_len(1).for_each(piece);
@@ -149,16 +158,16 @@ impl Packed {
         }
     }
 
-    /// At most TILES tiles high; the rows of the left factor begin at `first`.
+    /// At most TILES tiles high; rows of the left factor and columns of the right one begin at those given.
     fn multiply_piece<const PER_WORD: usize>(
         &self,
         out: &mut MatrixMut<'_>,
-        first: usize,
+        [first, first_col]: [usize; 2],
         left: &Left<'_>,
         accumulate: bool,
     ) {
-        let [k, n] = self.shape();
-        let (rows, stride) = (out.rows(), out.row_stride());
+        let k = self.panels.depth;
+        let (rows, n, stride) = (out.rows(), out.cols(), out.row_stride());
         let mut ready = match left {
             Left::Rows(_) => Buffer::new(rows.next_multiple_of(MR) * ROW),
             Left::Panels(_) => Buffer::new(0),
@@ -179,7 +188,8 @@ impl Packed {
                 Left::Panels(_) => (&panels_of_left(number)[first * words..], MR * words),
             };
             let add = accumulate || number > 0;
-            for (panel, b) in block.chunks_exact(NR * words).enumerate() {
+            let panels = block.chunks_exact(NR * words).skip(first_col / NR).take(n.div_ceil(NR));
+            for (panel, b) in panels.enumerate() {
                 let cols = NR.min(n - panel * NR);
                 for tile in 0..rows.div_ceil(MR) {
                     let rows = MR.min(rows - tile * MR);

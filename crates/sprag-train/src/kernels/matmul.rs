@@ -29,6 +29,9 @@ impl Precision {
     }
 }
 
+/// Columns of a right factor that are made ready together: parts of it begin at a multiple.
+pub const COLS_TOGETHER: usize = 32;
+
 /// A right factor, made ready for many products.
 #[derive(Debug)]
 pub enum Prepared<'a> {
@@ -50,6 +53,11 @@ impl<'a> Prepared<'a> {
     /// Makes `b` ready, on all threads.
     pub fn new(b: Matrix<'a>, precision: Precision) -> Prepared<'a> {
         Prepared::with_threads(b, precision, true)
+    }
+
+    /// Makes `b` ready, on the current thread alone.
+    pub fn alone(b: Matrix<'a>, precision: Precision) -> Prepared<'a> {
+        Prepared::with_threads(b, precision, false)
     }
 
     #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "packing is the kernel's"))]
@@ -82,21 +90,40 @@ impl<'a> Prepared<'a> {
     /// # Panics
     /// Shapes do not fit together.
     pub fn multiply(&self, out: MatrixMut<'_>, a: Matrix<'_>, accumulate: bool) {
-        self.multiply_with_threads(out, a, accumulate, true);
+        self.multiply_part(out, a, 0, accumulate, true);
     }
 
-    fn multiply_with_threads(&self, mut out: MatrixMut<'_>, a: Matrix<'_>, accumulate: bool, together: bool) {
-        if !something_to_add(&mut out, a, self.shape(), accumulate) {
+    /// `out = a b` for as many columns of `b` as `out` has, from `first` on, on the current thread alone.
+    ///
+    /// # Panics
+    /// Shapes do not fit together, or `first` is no multiple of [`COLS_TOGETHER`].
+    pub fn multiply_alone(&self, out: MatrixMut<'_>, a: Matrix<'_>, first: usize) {
+        self.multiply_part(out, a, first, false, false);
+    }
+
+    fn multiply_part(
+        &self,
+        mut out: MatrixMut<'_>,
+        a: Matrix<'_>,
+        first: usize,
+        accumulate: bool,
+        together: bool,
+    ) {
+        let ([rows, cols], count) = (self.shape(), out.cols());
+        let whole = first == 0 && count == cols;
+        assert!(whole || first.is_multiple_of(COLS_TOGETHER) && first + count <= cols, "{count} of {cols}");
+        if !something_to_add(&mut out, a, [rows, count], accumulate) {
             return;
         }
         match self {
-            Prepared::Plain(b) => full(out, a, *b, accumulate, together),
+            Prepared::Plain(b) => full(out, a, b.cols_from(first, count), accumulate, together),
             #[cfg(target_arch = "x86_64")]
-            Prepared::Packed(b) => b.multiply(out, a, accumulate, together),
+            Prepared::Packed(b) => b.multiply(out, a, first, accumulate, together),
             Prepared::Rounded { data, shape: [rows, cols] } => {
                 let rounded_a = rounded(a);
                 let a = Matrix::new(&rounded_a, a.rows(), a.cols());
-                full(out, a, Matrix::new(data, *rows, *cols), accumulate, together);
+                let b = Matrix::new(data, *rows, *cols).cols_from(first, count);
+                full(out, a, b, accumulate, together);
             }
         }
     }
@@ -131,7 +158,7 @@ fn product(
 ) {
     if something_to_add(&mut out, a, [b.rows(), b.cols()], accumulate) {
         let b = Prepared::with_threads(b, precision, together);
-        b.multiply_with_threads(out, a, accumulate, together);
+        b.multiply_part(out, a, 0, accumulate, together);
     }
 }
 

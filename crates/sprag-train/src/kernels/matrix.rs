@@ -60,6 +60,14 @@ impl<'a> Matrix<'a> {
         Matrix { data, rows: count, ..self }
     }
 
+    /// `count` columns from `first` on.
+    ///
+    /// # Panics
+    /// There are not so many.
+    pub fn cols_from(self, first: usize, count: usize) -> Matrix<'a> {
+        self.transposed().rows_from(first, count).transposed()
+    }
+
     /// The numbers, from the first element on.
     pub fn data(&self) -> &'a [f32] {
         self.data

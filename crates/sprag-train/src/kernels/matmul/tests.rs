@@ -162,3 +162,25 @@ fn rounding_goes_to_the_nearest_and_keeps_nan() {
     }
     assert!(to_bf16(f32::NAN).is_nan() && to_bf16(f32::MAX).is_infinite());
 }
+
+#[test]
+fn a_part_of_a_prepared_factor_is_those_columns_of_the_product() {
+    let (m, n, k) = (13, 150, 600);
+    let (left, right) = (numbers(m * k, 7), numbers(k * n, 8));
+    let (a, b) = (Matrix::new(&left, m, k), Matrix::new(&right, n, k).transposed());
+    for precision in precisions() {
+        for prepared in [Prepared::alone(b, precision), Prepared::for_any_processor(b, precision)] {
+            let mut all = vec![0.0; m * n];
+            prepared.multiply_alone(MatrixMut::new(&mut all, m, n), a, 0);
+            for (first, count) in [(0, 40), (32, 118), (64, 1), (128, 0)] {
+                let mut part = vec![0.0; m * count];
+                prepared.multiply_alone(MatrixMut::new(&mut part, m, count), a, first);
+                for (row, part) in part.chunks_exact(count.max(1)).enumerate() {
+                    for (part, all) in part.iter().zip(&all[row * n + first..]) {
+                        assert!((part - all).abs() < 1e-4, "{precision:?}, from {first}");
+                    }
+                }
+            }
+        }
+    }
+}
