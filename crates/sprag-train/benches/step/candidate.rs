@@ -50,12 +50,12 @@ impl Mlp {
         assert!(text.contains(FUSED), "the template has no `{FUSED}`");
         let between = match self {
             Mlp::Fused => return text.to_owned(),
-            Mlp::SquaredRelu => "activation::relu(hidden).powi_scalar(2)",
-            Mlp::Gelu => "activation::gelu(hidden)",
+            Mlp::SquaredRelu => "sprag_train::burn::tensor::activation::relu(hidden).powi_scalar(2)",
+            Mlp::Gelu => "sprag_train::burn::tensor::activation::gelu(hidden)",
             Mlp::FusedGelu => "ops::gelu(hidden)",
         };
         let plain = format!(
-            "{{ #[allow(unused_imports)] use sprag_train::burn::tensor::activation; \
+            "{{ \
              let hidden = ops::linear(x, self.up.get()); \
              ops::linear({between}, self.down.get()) }}"
         );
