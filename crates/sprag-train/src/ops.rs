@@ -45,7 +45,8 @@ pub fn linear(
     }
 }
 
-/// Queries, keys and values: three [`linear`] layers of one input.
+/// Queries, keys and values: three [`linear`] layers of one input, whose gradients meet in one pass. So all three
+/// belong to one call of `backward`.
 pub fn qkv(
     x: Tensor<3>,            // [rows, seq, width]
     weights: [Tensor<2>; 3], // [width, heads * dim], [width, kv_heads * dim] twice

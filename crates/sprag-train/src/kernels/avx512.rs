@@ -61,6 +61,9 @@ impl<const W: usize> Panels<W> {
         let panels = lanes.div_ceil(W);
         let per_word = per_word(precision);
         let mut words = Buffer::new(panels * W * depth.div_ceil(per_word));
+        if words.is_empty() {
+            return Panels { words, lanes, depth };
+        }
         let pack_block = |(number, block): (usize, &mut [u32]), group: usize| {
             let from = number * DEPTH * per_word;
             let depth = (DEPTH * per_word).min(depth - from);

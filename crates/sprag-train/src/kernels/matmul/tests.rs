@@ -126,6 +126,14 @@ fn an_empty_sum_is_zero() {
 }
 
 #[test]
+fn a_factor_without_columns_can_be_made_ready() {
+    for precision in precisions() {
+        let prepared = Prepared::new(Matrix::new(&[], 8, 0), precision);
+        prepared.multiply(MatrixMut::new(&mut [], 3, 0), Matrix::new(&[1.0; 24], 3, 8), false);
+    }
+}
+
+#[test]
 #[should_panic(expected = "2 x 3 times 2 x 2 is not 2 x 2")]
 fn shapes_that_do_not_fit_are_refused() {
     let mut out = [0.0; 4];
