@@ -1,28 +1,9 @@
-//! Sums of two activations.
+//! Weighted sums of two activations.
 
 use rayon::prelude::*;
 
 use super::SHARE;
 use super::vector::{dot, vectorised};
-
-/// `out = a + b`.
-///
-/// # Panics
-/// The slices are not equally long.
-pub fn add(out: &mut [f32], a: &[f32], b: &[f32]) {
-    assert!(out.len() == a.len() && out.len() == b.len());
-    let parts = out.par_chunks_mut(SHARE).zip(a.par_chunks(SHARE)).zip(b.par_chunks(SHARE));
-    parts.for_each(|((out, a), b)| {
-        vectorised(
-            #[inline(always)]
-            || {
-                for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
-                    *out = a + b;
-                }
-            },
-        );
-    });
-}
 
 /// `out = weights[0] a + weights[1] b`.
 ///

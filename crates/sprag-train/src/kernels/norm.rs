@@ -36,33 +36,11 @@ pub fn rms_norm(out: &mut [f32], x: &[f32], width: usize) {
     });
 }
 
-/// Gradient by `x` of [`rms_norm`], from the one by its output.
+/// `out = ..`, or `out += ..` to `accumulate`: the gradient by `x` of [`rms_norm`], from the one by its output.
 ///
 /// # Panics
 /// The slices are not equally long.
-pub fn rms_norm_gradient(out: &mut [f32], x: &[f32], gradient: &[f32], width: usize) {
-    assert!(out.len() == x.len() && out.len() == gradient.len());
-    let share = rows_a_share(width) * width;
-    let rows = out.par_chunks_mut(share).zip(x.par_chunks(share)).zip(gradient.par_chunks(share));
-    rows.for_each(|((out, x), gradient)| {
-        vectorised(
-            #[inline(always)]
-            || {
-                let rows = out.chunks_exact_mut(width).zip(x.chunks_exact(width));
-                for ((out, x), gradient) in rows.zip(gradient.chunks_exact(width)) {
-                    out.copy_from_slice(gradient);
-                    turn_into_gradient(out, x, scale_of(x));
-                }
-            },
-        );
-    });
-}
-
-/// Gradient by `x`, of which both `x` itself and [`rms_norm`] of it are used: `out` holds the one by the former.
-///
-/// # Panics
-/// The slices are not equally long.
-pub fn add_rms_norm_gradient(out: &mut [f32], x: &[f32], gradient: &[f32], width: usize) {
+pub fn rms_norm_gradient(out: &mut [f32], x: &[f32], gradient: &[f32], width: usize, accumulate: bool) {
     assert!(out.len() == x.len() && out.len() == gradient.len());
     let share = rows_a_share(width) * width;
     let rows = out.par_chunks_mut(share).zip(x.par_chunks(share)).zip(gradient.par_chunks(share));
@@ -73,9 +51,10 @@ pub fn add_rms_norm_gradient(out: &mut [f32], x: &[f32], gradient: &[f32], width
                 let rows = out.chunks_exact_mut(width).zip(x.chunks_exact(width));
                 for ((out, x), gradient) in rows.zip(gradient.chunks_exact(width)) {
                     let scale = scale_of(x);
-                    let along = dot(x, gradient) / x.len() as f32 * scale * scale;
+                    let along = along(x, gradient, scale);
                     for ((out, x), gradient) in out.iter_mut().zip(x).zip(gradient) {
-                        *out += scale * (gradient - x * along);
+                        let by = scale * (gradient - x * along);
+                        *out = if accumulate { *out + by } else { by };
                     }
                 }
             },
@@ -83,10 +62,16 @@ pub fn add_rms_norm_gradient(out: &mut [f32], x: &[f32], gradient: &[f32], width
     });
 }
 
+/// What the gradient by a normed row has along the row `x`, whose scale is `scale`.
+#[inline(always)]
+fn along(x: &[f32], gradient: &[f32], scale: f32) -> f32 {
+    dot(x, gradient) / x.len() as f32 * scale * scale
+}
+
 /// Turns the gradient by a normed row into the one by the row, `s (g - x s^2 mean(x g))`, with its scale `s`.
 #[inline(always)]
 pub(super) fn turn_into_gradient(gradient: &mut [f32], x: &[f32], scale: f32) {
-    let along = dot(x, gradient) / x.len() as f32 * scale * scale;
+    let along = along(x, gradient, scale);
     for (gradient, x) in gradient.iter_mut().zip(x) {
         *gradient = scale * (*gradient - x * along);
     }

@@ -169,7 +169,7 @@ impl Gradient<1> for NormGradient {
     fn backward(self, output: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
         let (x, output) = (self.x, contiguous(output));
         let width = rows_of(&x).cols();
-        [Some(like(&x, |out| norm::rms_norm_gradient(out, numbers(&x), numbers(&output), width)))]
+        [Some(like(&x, |out| norm::rms_norm_gradient(out, numbers(&x), numbers(&output), width, false)))]
     }
 }
 
@@ -195,10 +195,10 @@ impl GradientOfSeveral<1, 2> for BranchGradient {
         let Some(normed) = normed else { return [stream] };
         let Some(mut stream) = stream else {
             let gradient =
-                |out: &mut [f32]| norm::rms_norm_gradient(out, numbers(x), numbers(&normed), width);
+                |out: &mut [f32]| norm::rms_norm_gradient(out, numbers(x), numbers(&normed), width, false);
             return [Some(like(x, gradient))];
         };
-        norm::add_rms_norm_gradient(numbers_mut(&mut stream), numbers(x), numbers(&normed), width);
+        norm::rms_norm_gradient(numbers_mut(&mut stream), numbers(x), numbers(&normed), width, true);
         [Some(stream)]
     }
 }
@@ -210,7 +210,7 @@ pub(super) fn add(x: Tensor<3>, y: Tensor<3>) -> Tensor<3> {
     assert!(x.dims() == y.dims(), "two activations alike, not {:?} and {:?}", x.dims(), y.dims());
     let output = apply([x.into_dispatch(), y.into_dispatch()], |inputs| {
         let [x, y] = inputs.map(contiguous);
-        (like(&x, |out| mixing::add(out, numbers(&x), numbers(&y))), SumGradient)
+        (like(&x, |out| mixing::mix(out, numbers(&x), numbers(&y), [1.0, 1.0])), SumGradient)
     });
     Tensor::from_dispatch(output)
 }
