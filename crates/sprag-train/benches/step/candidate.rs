@@ -55,8 +55,7 @@ impl Mlp {
             Mlp::FusedGelu => "ops::gelu(hidden)",
         };
         let plain = format!(
-            "{{ \
-             let hidden = ops::linear(x, self.up.get()); \
+            "{{ let hidden = ops::linear(x, self.up.get()); \
              ops::linear({between}, self.down.get()) }}"
         );
         text.replace(FUSED, &plain)
