@@ -90,6 +90,8 @@ impl<'a> Prepared<'a> {
     /// # Panics
     /// Shapes do not fit together.
     pub fn multiply(&self, out: MatrixMut<'_>, a: Matrix<'_>, accumulate: bool) {
+        let [_, cols] = self.shape();
+        assert!(out.cols() == cols, "{} columns for a factor of {cols}", out.cols());
         self.multiply_part(out, a, 0, accumulate, true);
     }
 

@@ -126,6 +126,13 @@ fn an_empty_sum_is_zero() {
 }
 
 #[test]
+#[should_panic(expected = "3 columns for a factor of 4")]
+fn a_whole_product_fills_all_columns() {
+    let prepared = Prepared::new(Matrix::new(&[0.0; 8], 2, 4), Precision::Fp32);
+    prepared.multiply(MatrixMut::new(&mut [0.0; 3], 1, 3), Matrix::new(&[0.0; 2], 1, 2), false);
+}
+
+#[test]
 fn a_factor_without_columns_can_be_made_ready() {
     for precision in precisions() {
         let prepared = Prepared::new(Matrix::new(&[], 8, 0), precision);
