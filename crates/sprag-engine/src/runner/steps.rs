@@ -213,7 +213,8 @@ impl<'a> Steps<'a> {
     /// A trial is not begun when it would probably end after the limit.
     fn out_of_time(&self) -> bool {
         let Some(limit) = self.setup.max_seconds else { return false };
-        let build = self.longest_build().unwrap_or_default().as_secs_f64().min(30.0);
+        let first = || self.longest_build().unwrap_or_default().as_secs_f64().min(30.0);
+        let build = self.typical_build().unwrap_or_else(first);
         let needed = build + self.typical_measure().unwrap_or(0.0);
         self.began.elapsed().as_secs_f64() + needed > limit
     }
@@ -379,9 +380,8 @@ impl<'a> Steps<'a> {
     }
 
     fn build_arm(&mut self, id: TrialId, arm: &Arm) -> Result<BuildEnd, EngineError> {
-        let longest = self.longest_build();
-        let expected = longest.map(|longest| longest.as_secs_f64());
-        let mut watch = watcher(&mut *self.observer, id, None, expected);
+        let (longest, typical) = (self.longest_build(), self.typical_build());
+        let mut watch = watcher(&mut *self.observer, id, None, typical);
         Ok(self.lane.build(arm, longest, &mut watch)?)
     }
 
@@ -642,6 +642,13 @@ impl<'a> Steps<'a> {
     fn longest_build(&self) -> Option<Duration> {
         let builds = self.state.trials.iter().flat_map(|trial| &trial.builds);
         builds.map(|build| build.seconds).reduce(f64::max).map(Duration::from_secs_f64)
+    }
+
+    /// Seconds of a build with everything around it built before: of the last candidate's. The baseline's says nothing
+    /// of it.
+    fn typical_build(&self) -> Option<f64> {
+        let candidates = self.state.trials.iter().filter(|trial| trial.id > 0).rev();
+        candidates.filter_map(|trial| trial.builds.last()).map(|build| build.seconds).next()
     }
 
     fn longest_baseline(&self) -> Option<Duration> {

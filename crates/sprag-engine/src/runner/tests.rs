@@ -10,7 +10,7 @@ use sprag_measure::process;
 
 use super::steps::Steps;
 use super::*;
-use crate::event::Event;
+use crate::event::{Event, Phase};
 use crate::lane::{Arm, BuildEnd, Job, MeasureEnd, Sign};
 use crate::ledger::Dies;
 use crate::proposer::{Brief, Declined, Proposal, Proposer};
@@ -145,8 +145,9 @@ impl Lane for FakeLane {
         &mut self,
         arm: &Arm,
         _: Option<Duration>,
-        _: &mut dyn FnMut(Sign),
+        sign: &mut dyn FnMut(Sign),
     ) -> Result<BuildEnd, LaneError> {
+        sign(Sign::Phase(Phase::Build));
         let text = std::fs::read_to_string(arm.worktree.join("model.txt")).unwrap();
         self.count(format!("build {}", text.trim()));
         std::fs::create_dir_all(&arm.out).unwrap();
@@ -243,6 +244,21 @@ fn each_kind_of_proposal_gets_its_verdict() {
     // Nor the attempts that a repair replaced.
     assert_eq!(fixture.git(&["show", "refs/sprag/run-1/7:model.txt"]), "0.1 repaired\n");
     assert_eq!(fixture.git(&["show", "refs/sprag/run-1/7-a0:model.txt"]), "broken\n");
+}
+
+#[test]
+fn a_first_build_says_nothing_of_how_long_candidates_take_to_build() {
+    let fixture = Fixture::new();
+    let (mut events, lane) = (Vec::new(), Box::new(FakeLane(Counts::default())));
+    let state = run_with(fixture.setup(2), lane, proposers(&["1.5", "1.6"]), &mut events).unwrap();
+    let expected = events.iter().filter_map(|event| match event {
+        Event::Phase { trial, phase: Phase::Build, expected_seconds, .. } => {
+            Some((*trial, *expected_seconds))
+        }
+        _ => None,
+    });
+    let last = state.trial(1).unwrap().builds[0].seconds;
+    assert_eq!(expected.collect::<Vec<_>>(), [(0, None), (1, None), (2, Some(last))]);
 }
 
 #[test]
