@@ -15,6 +15,9 @@ pub type TrialId = u32;
 /// Number of a measurement within a run, counted over all trials.
 pub type MeasureId = u32;
 
+/// Number of an audit within a run, from 1.
+pub type AuditId = u32;
+
 /// A git object name, 40 or 64 hexadecimal digits.
 pub type CommitId = String;
 
@@ -51,6 +54,9 @@ pub enum Record {
         proposer: String,
         /// Commit that the proposal starts from.
         parent: CommitId,
+        /// The trial whose change is tried once more, because what it was made on failed an audit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        again: Option<TrialId>,
     },
     /// A proposal was committed under `refs/sprag/<run>/<trial>`.
     Proposed(Proposed),
@@ -125,6 +131,9 @@ pub enum Record {
         trial: TrialId,
         /// Where the branch goes.
         to: CommitId,
+        /// The audit that did not bear it out; `None` when a person takes it back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        audit: Option<AuditId>,
     },
     /// The decision was taken back.
     Undone {
@@ -132,6 +141,36 @@ pub enum Record {
         trial: TrialId,
         /// Where the branch is now.
         to: CommitId,
+    },
+    /// The tip, or a beginning of the chain of keeps that leads to it, is about to be audited.
+    AuditStarted {
+        /// Number of the audit.
+        audit: AuditId,
+        /// The trial that is audited.
+        tip: TrialId,
+        /// The certified champion.
+        against: TrialId,
+        /// Keeps from the champion to the audited trial.
+        keeps: u32,
+        /// The level granted to this audit.
+        level: f64,
+    },
+    /// The audit ended.
+    Audited {
+        /// Number of the audit.
+        audit: AuditId,
+        /// How.
+        end: AuditEnd,
+        /// The evidence that the tip is better, as a bet against it not being better: one over the level certifies.
+        e_value: f64,
+        /// The tip's advantage, with an interval that is valid however often the pairs were looked at; `None`
+        /// without pairs.
+        effect: Option<Effect>,
+        /// The holdout score that is shown from now on, where the holdout was asked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        holdout: Option<f64>,
+        /// In plain words, one line.
+        reason: String,
     },
     /// The champion is about to be brought to a branch of the user's.
     MergeStarted {
@@ -218,23 +257,120 @@ impl Default for Budget {
     }
 }
 
-/// The gate's numbers; see `gate` for what each does.
+/// The gate's numbers; see `gate` and `docs/statistics.md` for what each does.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
+    /// The preset that the other numbers start from.
+    pub preset: Preset,
     /// Executions of the baseline before anything is tried, at least 5.
     pub baseline_repeats: u32,
-    /// One-sided error level of a WIN.
-    pub alpha: f64,
-    /// A screened candidate is confirmed when its advantage exceeds this many standard errors.
+    /// A candidate is executed again when its first run is better than the incumbent's mean by this many
+    /// standard errors.
     pub screen_z: f64,
-    /// Most pairs spent on confirming one candidate.
-    pub max_pairs: u32,
+    /// One-sided error level of each look at a candidate that is executed again.
+    pub alpha: f64,
+    /// A candidate is dropped when all its runs together are better by fewer standard errors than this.
+    pub futility_z: f64,
+    /// Most executions of one candidate after the first.
+    #[serde(alias = "max_pairs")]
+    pub max_repeats: u32,
+    /// Executions of other code after which the incumbent is executed again before anything rests on it.
+    pub anchor_every: u32,
+    /// Keeps after which the tip is audited; 0 leaves audits to `sprag certify`.
+    pub audit_every: u32,
+    /// Highest level of one audit: it certifies a tip that is not better at most this often.
+    pub audit_alpha: f64,
+    /// Most pairs of one audit.
+    pub audit_pairs: u32,
+    /// Bound on the expected share of false certifications over all audits of a run (e-LOND).
+    pub audit_fdr: f64,
+    /// Scores that a run may ask of the sealed holdout.
+    pub holdout_queries: u32,
+}
+
+/// How much a keep must show, from little to much. `Display` and `task.toml` use the word in lower case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Preset {
+    /// Keeps sooner, audits later: for the first night of a new task.
+    Explore,
+    /// Few executions, audits every few keeps.
+    #[default]
+    Balanced,
+    /// Runs of the incumbent between all others, audits after every other keep.
+    Strict,
+    /// What a loop without statistics does, for comparison: one run better than the best recorded is kept. Audits
+    /// are left to `sprag certify`.
+    Naive,
+}
+
+impl Preset {
+    /// All of them.
+    pub const ALL: [Preset; 4] = [Preset::Explore, Preset::Balanced, Preset::Strict, Preset::Naive];
+
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Preset::Explore => "explore",
+            Preset::Balanced => "balanced",
+            Preset::Strict => "strict",
+            Preset::Naive => "naive",
+        }
+    }
+
+    /// Its numbers.
+    pub fn policy(self) -> Policy {
+        let balanced = Policy {
+            preset: self,
+            baseline_repeats: 10,
+            screen_z: 0.7,
+            alpha: 0.08,
+            futility_z: 1.0,
+            max_repeats: 3,
+            anchor_every: 12,
+            audit_every: 6,
+            audit_alpha: 0.01,
+            audit_pairs: 8,
+            audit_fdr: 0.05,
+            holdout_queries: 20,
+        };
+        match self {
+            Preset::Balanced => balanced,
+            Preset::Explore => Policy {
+                baseline_repeats: 6,
+                screen_z: 0.4,
+                alpha: 0.15,
+                futility_z: 0.5,
+                max_repeats: 2,
+                anchor_every: 16,
+                audit_every: 10,
+                ..balanced
+            },
+            Preset::Strict => Policy {
+                baseline_repeats: 12,
+                alpha: 0.02,
+                max_repeats: 4,
+                anchor_every: 2,
+                audit_every: 2,
+                audit_alpha: 0.005,
+                audit_fdr: 0.01,
+                ..balanced
+            },
+            Preset::Naive => Policy { baseline_repeats: 5, audit_every: 0, ..balanced },
+        }
+    }
+}
+
+impl std::fmt::Display for Preset {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.pad(self.word())
+    }
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Policy { baseline_repeats: 5, alpha: 0.05, screen_z: 0.5, max_pairs: 3 }
+        Preset::default().policy()
     }
 }
 
@@ -295,6 +431,42 @@ pub enum Purpose {
     Confirm,
     /// `sprag check`: asked for by a person, decides nothing.
     Check,
+    /// The incumbent again, so that what candidates are compared with is not old.
+    Anchor,
+    /// One arm of a pair of an audit.
+    Audit,
+    /// Scored on the sealed holdout instead of the validation text; compared with nothing else.
+    Holdout,
+}
+
+impl Purpose {
+    /// True for a full execution that is scored on the validation text.
+    pub fn scores(self) -> bool {
+        !matches!(self, Purpose::Smoke | Purpose::Holdout)
+    }
+}
+
+/// How an audit ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuditEnd {
+    /// The tip is better: it is the certified champion now.
+    Certified,
+    /// The pairs, or the holdout, speak against it.
+    Failed,
+    /// The pairs speak for it, not loudly enough.
+    Open,
+}
+
+impl AuditEnd {
+    /// The word shown to people.
+    pub fn word(self) -> &'static str {
+        match self {
+            AuditEnd::Certified => "CERTIFIED",
+            AuditEnd::Failed => "FAILED",
+            AuditEnd::Open => "OPEN",
+        }
+    }
 }
 
 /// What came of a measurement. A crash has no metric.
@@ -428,6 +600,8 @@ pub enum Reason {
     NoMetric,
     /// The evaluator itself failed: nobody's fault but the task's.
     Evaluator,
+    /// The machine was slower than it is for reasons outside the candidate: the execution is repeated.
+    Machine,
 }
 
 /// What was decided on a trial.
@@ -462,8 +636,9 @@ pub struct Effect {
     pub low: f64,
     /// Upper end.
     pub high: f64,
-    /// Pairs it rests on; 0 when it rests on the screening run alone.
-    pub pairs: u32,
+    /// Runs of the candidate it rests on, its screening run left out; 0 when it rests on that one alone.
+    #[serde(alias = "pairs")]
+    pub runs: u32,
     /// The noise that was assumed: standard deviation of one run.
     pub sigma: f64,
 }
@@ -496,6 +671,7 @@ impl Reason {
             Reason::Protocol => "protocol",
             Reason::NoMetric => "no-metric",
             Reason::Evaluator => "evaluator",
+            Reason::Machine => "machine",
         }
     }
 }

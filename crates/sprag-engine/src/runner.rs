@@ -19,7 +19,7 @@ use sprag_measure::machine;
 use sprag_measure::process::Cancel;
 use sprag_measure::units::Bytes;
 
-pub use champion::{Merged, evidence, merge, undo};
+pub use champion::{Merged, certify, evidence, merge, undo};
 pub use check::{CheckReport, check};
 pub use doctor::{Finding, Severity, doctor};
 pub use layout::Layout;
@@ -204,8 +204,16 @@ impl EngineError {
 /// # Errors
 /// See [`EngineError`]; what was recorded stays, and the same call resumes.
 pub fn run(setup: Setup, observer: &mut dyn Observer) -> Result<State, EngineError> {
+    let lane = local_lane(&setup);
+    let proposers =
+        setup.proposers.iter().map(|spec| spec.open_with(&setup.task, &setup.environment)).collect();
+    run_with(setup, Box::new(lane), proposers, observer)
+}
+
+/// This machine, for the task at hand.
+fn local_lane(setup: &Setup) -> Local {
     let layout = Layout::of(&setup.task.dir);
-    let lane = Local {
+    Local {
         task: setup.task.clone(),
         confinement: setup.confinement.clone(),
         sprag: setup.sprag_program.clone(),
@@ -214,10 +222,7 @@ pub fn run(setup: Setup, observer: &mut dyn Observer) -> Result<State, EngineErr
         scratch: layout.scratch(),
         default_memory_bytes: setup.default_memory_bytes,
         kill: setup.kill.clone(),
-    };
-    let proposers =
-        setup.proposers.iter().map(|spec| spec.open_with(&setup.task, &setup.environment)).collect();
-    run_with(setup, Box::new(lane), proposers, observer)
+    }
 }
 
 /// [`run`] with any lane and proposers.

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::gate::chain::Chain;
 use crate::record::{
-    CommitId, Direction, Effect, Invalid, Measure, MeasureId, Outcome, Proposed, Purpose, Reason, Record,
-    RunStarted, Score, TrialId, Verdict,
+    AuditEnd, AuditId, CommitId, Direction, Effect, Invalid, Measure, MeasureId, Outcome, Proposed, Purpose,
+    Reason, Record, RunStarted, Score, TrialId, Verdict,
 };
 
 /// Everything that the ledger says.
@@ -24,6 +25,14 @@ pub struct State {
     pub trials: Vec<Trial>,
     /// Trial whose code is the incumbent, once there is one.
     pub incumbent: Option<TrialId>,
+    /// Trial whose code is the certified champion: the baseline until an audit certifies a tip.
+    pub certified: Option<TrialId>,
+    /// The keeps between the certified champion and the incumbent, as `gate::chain` counts them.
+    pub chain: Chain,
+    /// Audits in order; number is index plus one.
+    pub audits: Vec<Audit>,
+    /// The holdout score that is shown, once the holdout was asked.
+    pub holdout: Option<f64>,
     /// Where the run's branch is.
     pub tip: Option<CommitId>,
     /// A branch move that was begun and not finished.
@@ -76,6 +85,35 @@ pub struct Pending {
     pub to: CommitId,
     /// True when it takes a decision back.
     pub undo: bool,
+    /// The audit that makes it do so.
+    pub audit: Option<AuditId>,
+}
+
+/// One audit.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Audit {
+    /// Its number.
+    pub id: AuditId,
+    /// The trial that is audited; its runs and the champion's are among that trial's runs.
+    pub tip: TrialId,
+    /// The certified champion then.
+    pub against: TrialId,
+    /// Keeps from the champion to the audited trial.
+    pub keeps: u32,
+    /// The level granted to it.
+    pub level: f64,
+    /// Its runs have numbers from this one on.
+    pub first_measure: MeasureId,
+    /// When it started, RFC 3339.
+    pub started_at: String,
+    /// How it ended; `None` while it is under way.
+    pub end: Option<AuditEnd>,
+    /// The evidence that the tip is better.
+    pub e_value: Option<f64>,
+    /// The tip's advantage.
+    pub effect: Option<Effect>,
+    /// In plain words.
+    pub reason: Option<String>,
 }
 
 /// A time between the last line of one program and the first line of the next, both RFC 3339.
@@ -114,6 +152,10 @@ pub struct Trial {
     pub kept: bool,
     /// The decision was taken back.
     pub undone: bool,
+    /// The audit that did not bear it out, when it was taken back for that.
+    pub failed_audit: Option<AuditId>,
+    /// The trial whose change it tries once more.
+    pub again: Option<TrialId>,
     /// When it started, RFC 3339.
     pub started_at: String,
     /// When it was decided, RFC 3339.
@@ -150,6 +192,24 @@ pub struct Run {
     pub seconds: f64,
 }
 
+impl Run {
+    /// Why it has no score, if it ended without one.
+    pub fn invalid(&self) -> Option<&Invalid> {
+        match &self.outcome {
+            Some(Outcome::Invalid(invalid)) => Some(invalid),
+            _ => None,
+        }
+    }
+
+    /// Its score, when it has one that compares with others: on the validation text, within the whole budget.
+    pub fn score(&self) -> Option<&Score> {
+        match &self.outcome {
+            Some(Outcome::Scored(score)) if self.measure.purpose.scores() => Some(score),
+            _ => None,
+        }
+    }
+}
+
 impl Trial {
     /// Scores of the given arm and purpose, with their seeds, in order.
     pub fn scores(&self, arm: TrialId, purpose: Purpose) -> impl Iterator<Item = (u64, &Score)> {
@@ -161,12 +221,10 @@ impl Trial {
         })
     }
 
-    /// The first invalid outcome of this trial's own code.
+    /// The first invalid outcome of this trial's own code for which that code is to blame.
     pub fn invalid(&self) -> Option<&Invalid> {
-        self.runs.iter().find_map(|run| match &run.outcome {
-            Some(Outcome::Invalid(invalid)) if run.measure.arm == self.id => Some(invalid),
-            _ => None,
-        })
+        let own = self.runs.iter().filter(|run| run.measure.arm == self.id);
+        own.filter_map(Run::invalid).find(|invalid| invalid.reason != Reason::Machine)
     }
 
     /// The effect in its verdict, if the verdict has one.
@@ -223,10 +281,11 @@ impl State {
                 self.proposer_stopped = None;
             }
             Record::LedgerRepaired { .. } => self.repaired += 1,
-            Record::TrialStarted { trial, proposer, parent } => {
+            Record::TrialStarted { trial, proposer, parent, again } => {
                 let incumbent = self.incumbent;
                 let entry = self.trial_entry(*trial);
                 entry.proposer = proposer.clone();
+                entry.again = *again;
                 entry.parent = parent.clone();
                 entry.parent_trial = incumbent;
                 entry.started_at = at.to_owned();
@@ -257,6 +316,7 @@ impl State {
             Record::Decided { trial, verdict, reason } => {
                 if matches!(verdict, Verdict::Baseline { .. }) {
                     self.incumbent = Some(*trial);
+                    self.certified = Some(*trial);
                 }
                 let entry = self.trial_entry(*trial);
                 entry.kept = matches!(verdict, Verdict::Baseline { .. });
@@ -265,26 +325,61 @@ impl State {
                 entry.decided_at = Some(at.to_owned());
             }
             Record::AdvanceStarted { trial, to, .. } => {
-                self.pending = Some(Pending { trial: *trial, to: to.clone(), undo: false });
+                self.pending = Some(Pending { trial: *trial, to: to.clone(), undo: false, audit: None });
             }
             Record::Advanced { trial, to } => {
                 self.pending = None;
                 self.tip = Some(to.clone());
                 self.incumbent = Some(*trial);
                 self.trial_entry(*trial).kept = true;
+                self.chain.kept();
             }
-            Record::UndoStarted { trial, to } => {
-                self.pending = Some(Pending { trial: *trial, to: to.clone(), undo: true });
+            Record::UndoStarted { trial, to, audit } => {
+                self.pending = Some(Pending { trial: *trial, to: to.clone(), undo: true, audit: *audit });
             }
             Record::Undone { trial, to } => {
-                self.pending = None;
+                let audit = self.pending.take().and_then(|pending| pending.audit);
                 self.tip = Some(to.clone());
                 let entry = self.trial_entry(*trial);
                 let (was_kept, parent_trial) = (entry.kept, entry.parent_trial);
                 entry.kept = false;
                 entry.undone = true;
+                entry.failed_audit = audit;
                 if was_kept {
                     self.incumbent = parent_trial;
+                    if self.certified == Some(*trial) {
+                        // A person takes a certified champion back: what is left was certified before it.
+                        self.certified = self.last_certified();
+                        self.chain = Chain { keeps: self.uncertified().len() as u32, ..Chain::default() };
+                    } else {
+                        self.chain.undone();
+                    }
+                }
+            }
+            Record::AuditStarted { audit, tip, against, keeps, level } => self.audits.push(Audit {
+                id: *audit,
+                tip: *tip,
+                against: *against,
+                keeps: *keeps,
+                level: *level,
+                first_measure: self.next_measure,
+                started_at: at.to_owned(),
+                end: None,
+                e_value: None,
+                effect: None,
+                reason: None,
+            }),
+            Record::Audited { audit, end, e_value, effect, holdout, reason } => {
+                let Some(entry) = self.audits.iter_mut().find(|entry| entry.id == *audit) else { return };
+                entry.end = Some(*end);
+                entry.e_value = Some(*e_value);
+                entry.effect = *effect;
+                entry.reason = Some(reason.clone());
+                let (tip, keeps) = (entry.tip, entry.keeps);
+                self.holdout = holdout.or(self.holdout);
+                self.chain.audited(keeps, *end);
+                if *end == AuditEnd::Certified {
+                    self.certified = Some(tip);
                 }
             }
             Record::MergeStarted { trial, branch } => self.merging = Some((*trial, branch.clone())),
@@ -336,21 +431,51 @@ impl State {
         self.trials.last().filter(|trial| trial.verdict.is_none())
     }
 
-    /// Every full-budget score of that trial's code, whatever it was made for, with its seed.
-    pub fn scores_of(&self, arm: TrialId) -> Vec<(u64, f64)> {
-        let runs = self.trials.iter().flat_map(|trial| &trial.runs);
-        runs.filter(|run| run.measure.arm == arm)
-            .filter_map(|run| match &run.outcome {
-                Some(Outcome::Scored(score)) => Some((run.measure.seed, score.value)),
-                _ => None,
-            })
-            .collect()
+    /// The audit under way.
+    pub fn open_audit(&self) -> Option<&Audit> {
+        self.audits.last().filter(|audit| audit.end.is_none())
     }
 
-    /// Normalised contents already tried and not undone, with the trial that tried each first.
+    /// Trials kept since the certified champion, oldest first.
+    pub fn uncertified(&self) -> Vec<TrialId> {
+        let mut keeps = Vec::new();
+        let mut at = self.incumbent;
+        while let Some(trial) = at.filter(|trial| Some(*trial) != self.certified) {
+            keeps.push(trial);
+            at = self.trial(trial).and_then(|trial| trial.parent_trial);
+        }
+        keeps.reverse();
+        keeps
+    }
+
+    /// The newest certified champion that was not taken back.
+    fn last_certified(&self) -> Option<TrialId> {
+        let certified = self.audits.iter().rev().filter(|audit| audit.end == Some(AuditEnd::Certified));
+        let mut champions = certified.map(|audit| audit.tip).chain([0]);
+        champions.find(|tip| self.trial(*tip).is_some_and(|trial| trial.kept))
+    }
+
+    /// Executions on the sealed holdout that gave a score.
+    pub fn holdout_queries(&self) -> u32 {
+        let asked = self.runs().filter(|run| run.measure.purpose == Purpose::Holdout);
+        asked.filter(|run| matches!(run.outcome, Some(Outcome::Scored(_)))).count() as u32
+    }
+
+    /// All executions, trial by trial.
+    pub fn runs(&self) -> impl Iterator<Item = &Run> {
+        self.trials.iter().flat_map(|trial| &trial.runs)
+    }
+
+    /// Every full-budget score of that trial's code, whatever it was made for, with its seed.
+    pub fn scores_of(&self, arm: TrialId) -> Vec<(u64, f64)> {
+        let own = self.runs().filter(|run| run.measure.arm == arm);
+        own.filter_map(|run| Some((run.measure.seed, run.score()?.value))).collect()
+    }
+
+    /// Normalised contents already tried and not taken back by a person, with the trial that tried each first.
     pub fn contents(&self) -> BTreeMap<&str, TrialId> {
         let mut contents = BTreeMap::new();
-        let tried = self.trials.iter().filter(|trial| !trial.undone);
+        let tried = self.trials.iter().filter(|trial| !trial.undone || trial.failed_audit.is_some());
         for proposed in tried.filter_map(|trial| trial.proposed.as_ref()) {
             contents.entry(proposed.content.as_str()).or_insert(proposed.trial);
         }
@@ -397,7 +522,8 @@ mod tests {
     #[test]
     fn a_run_resumed_without_a_sandbox_does_not_show_its_parts_as_enforced() {
         let started = RunStarted { sandbox: parts("files network"), ..RunStarted::default() };
-        let trial = Record::TrialStarted { trial: 0, proposer: String::new(), parent: String::new() };
+        let trial =
+            Record::TrialStarted { trial: 0, proposer: String::new(), parent: String::new(), again: None };
         let verdict = Verdict::Baseline { mean: 1.0, sd: 0.1, n: 5 };
         let decided = Record::Decided { trial: 0, verdict, reason: String::new() };
         let records = [

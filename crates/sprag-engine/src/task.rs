@@ -209,6 +209,13 @@ impl Task {
     }
 }
 
+impl Task {
+    /// TEMP
+    pub fn has_holdout(&self) -> bool {
+        false
+    }
+}
+
 impl Build {
     /// The limit of a build: as written, else 20 minutes before a build was seen (the first one compiles
     /// dependencies), then five times the `longest` seen, at least two minutes.

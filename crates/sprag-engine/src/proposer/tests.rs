@@ -48,7 +48,7 @@ impl Bench {
             commit: parent.clone(),
             ..Proposed::default()
         };
-        self.state.apply("", &Record::TrialStarted { trial, proposer: proposer.into(), parent });
+        self.state.apply("", &Record::TrialStarted { trial, proposer: proposer.into(), parent, again: None });
         self.state.apply("", &Record::Proposed(proposed));
         self.state.apply("", &Record::Decided { trial, verdict, reason: "because | so".into() });
     }
@@ -65,7 +65,10 @@ impl Bench {
         let mut proposer = parse_proposer(spec).unwrap().open_with(&self.task, &fixture::environment());
         let parent = self.repo.head().unwrap();
         let mut state = self.state.clone();
-        state.apply("", &Record::TrialStarted { trial, proposer: proposer.name().into(), parent });
+        state.apply(
+            "",
+            &Record::TrialStarted { trial, proposer: proposer.name().into(), parent, again: None },
+        );
         if repair.is_some() {
             let title = "First".into();
             state.apply("", &Record::Proposed(Proposed { trial, title, ..Proposed::default() }));
@@ -171,7 +174,7 @@ fn proposal_within_the_mutable_files_is_admitted_once() {
     let admitted = bench.admit(&worktree).unwrap();
     assert_eq!(admitted.paths, ["src/new.rs", "src/train.rs"]);
 
-    let effect = Effect { gain: 0.0, low: 0.0, high: 0.0, pairs: 1, sigma: 0.01 };
+    let effect = Effect { gain: 0.0, low: 0.0, high: 0.0, runs: 1, sigma: 0.01 };
     bench.record(1, "x", "first", &admitted.content, Verdict::Loss(effect));
     assert_eq!(bench.admit(&worktree).unwrap(), admitted, "a trial is no duplicate of itself");
     bench.state.trials[1].proposed.as_mut().unwrap().content = "other".into();
@@ -200,7 +203,7 @@ fn patches_are_taken_in_order_and_a_bad_one_does_not_stop_the_rest() {
     )
     .unwrap();
     fs::write(ideas.join("notes.txt"), "no patch").unwrap();
-    let effect = Effect { gain: 0.0, low: 0.0, high: 0.0, pairs: 1, sigma: 0.01 };
+    let effect = Effect { gain: 0.0, low: 0.0, high: 0.0, runs: 1, sigma: 0.01 };
 
     let first = bench.propose("patches:ideas", None).unwrap();
     assert_eq!((first.title.as_str(), first.hypothesis.as_deref()), ("Triple it", Some("Rates are low.")));
@@ -230,7 +233,7 @@ fn patches_are_taken_in_order_and_a_bad_one_does_not_stop_the_rest() {
 fn command_reads_the_brief_edits_the_worktree_and_answers() {
     let mut bench = Bench::new();
     fs::write(bench.dir.path().join("hypotheses.md"), "- [ ] wider\n- [ ] halve the rate\n").unwrap();
-    let effect = Effect { gain: 0.02, low: 0.01, high: 0.03, pairs: 3, sigma: 0.01 };
+    let effect = Effect { gain: 0.02, low: 0.01, high: 0.03, runs: 3, sigma: 0.01 };
     bench.record(1, "search", "RATE 1 -> 2", "1", Verdict::Win(effect));
     let script = r#"command:grep -q 'Be bold' "$SPRAG_BRIEF" && grep -q '2. halve the rate' "$SPRAG_BRIEF" &&
         grep -q '| 1 | WIN | +2.0 \[+1.0, +3.0\] | RATE 1 -> 2 | because \\| so |' "$SPRAG_BRIEF" &&

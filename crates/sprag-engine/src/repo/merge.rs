@@ -39,6 +39,22 @@ impl Repo {
         Ok(commit)
     }
 
+    /// A commit of Sprag's on top of `onto` with what changed from `parent` to `commit`.
+    pub fn replay(
+        &self,
+        parent: &str,
+        commit: &str,
+        onto: &str,
+        message: &str,
+    ) -> Result<CommitId, RepoError> {
+        let name = short(onto);
+        let tree = self.merged_tree(name, parent, onto, commit)?;
+        if tree == self.tree_of(onto)? {
+            return Err(RepoError::NothingToMerge { branch: name.to_owned() });
+        }
+        self.git(&self.dir, &[], &[&"commit-tree", &"-p", &onto, &"-m", &message, &tree])
+    }
+
     /// The commit that a branch of the user's is at.
     pub fn branch_tip(&self, branch: &str) -> Result<CommitId, RepoError> {
         let tip = self.read_ref(&format!("refs/heads/{branch}"))?;

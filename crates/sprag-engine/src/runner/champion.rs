@@ -4,10 +4,10 @@ use super::steps::Steps;
 use super::{EngineError, Setup};
 use crate::event::Observer;
 use crate::lane::{Arm, BuildEnd, Job, Lane, LaneError, MeasureEnd, Sign};
-use crate::record::{CommitId, TrialId};
+use crate::record::{AuditEnd, CommitId, TrialId};
 use crate::repo::{Repo, RepoError};
 use crate::session::unbiased_scores;
-use crate::state::State;
+use crate::state::{Audit, State};
 
 /// Takes back the last decision of a run: a kept trial leaves the branch, a discarded one may be proposed
 /// again. Nothing is erased. Gives the trial and the state after it.
@@ -33,20 +33,37 @@ pub struct Merged {
     pub message: String,
 }
 
-/// Brings the champion to a branch of the user's (`None`: the one checked out) as one commit, with the
-/// evidence in its message.
+/// Brings the certified champion, or the `tentative` tip, to a branch of the user's (`None`: the one checked out)
+/// as one commit, with the evidence in its message.
 ///
 /// # Errors
-/// Nothing was kept, the branch cannot take the change, or the checkout is not clean.
-pub fn merge(setup: Setup, branch: Option<&str>, observer: &mut dyn Observer) -> Result<Merged, EngineError> {
-    bring(&mut open_existing(setup, observer)?, branch)
+/// Nothing was kept or certified, the branch cannot take the change, or the checkout is not clean.
+pub fn merge(
+    setup: Setup,
+    branch: Option<&str>,
+    tentative: bool,
+    observer: &mut dyn Observer,
+) -> Result<Merged, EngineError> {
+    bring(&mut open_existing(setup, observer)?, branch, tentative)
 }
 
-pub(super) fn bring(steps: &mut Steps<'_>, branch: Option<&str>) -> Result<Merged, EngineError> {
+pub(super) fn bring(
+    steps: &mut Steps<'_>,
+    branch: Option<&str>,
+    tentative: bool,
+) -> Result<Merged, EngineError> {
     let state = steps.state().clone();
-    let Some(trial) = state.incumbent.filter(|trial| *trial > 0) else {
+    if state.incumbent.is_none_or(|trial| trial == 0) {
         return Err(EngineError::Refused(
             "merge the champion: no trial was kept, so there is nothing to merge".into(),
+        ));
+    }
+    let chosen = if tentative { state.incumbent } else { state.certified };
+    let Some(trial) = chosen.filter(|trial| *trial > 0) else {
+        return Err(EngineError::Refused(
+            "merge the champion: what was kept is tentative, no audit has certified it yet; `sprag certify` audits \
+             it, and `--tentative` merges it as it is"
+                .into(),
         ));
     };
     let branch = match branch {
@@ -57,9 +74,10 @@ pub(super) fn bring(steps: &mut Steps<'_>, branch: Option<&str>) -> Result<Merge
             )
         })?,
     };
-    let tip = state.tip.clone().unwrap_or_default();
+    let code = state.trial(trial).and_then(|trial| trial.proposed.as_ref());
+    let tip = code.map(|proposed| proposed.commit.clone()).unwrap_or_default();
     let base = merge_base(&state, steps.repo(), &branch)?;
-    let message = evidence(&state);
+    let message = evidence(&state, trial);
     // A merge that was cut off may have reached the branch: then only its record is missing.
     let cut_off = state.merging.as_ref() == Some(&(trial, branch.clone()));
     steps.merge_started(trial, branch.clone())?;
@@ -92,10 +110,11 @@ pub(super) fn open_existing(setup: Setup, observer: &mut dyn Observer) -> Result
     Steps::open_only(setup, Box::new(NoLane), Vec::new(), observer)
 }
 
-/// The kept trials and what they rest on, as a commit message.
-pub fn evidence(state: &State) -> String {
+/// The kept trials that lead to `champion` and what they rest on, as a commit message.
+pub fn evidence(state: &State, champion: TrialId) -> String {
     let Some(run) = &state.run else { return String::new() };
-    let kept: Vec<_> = state.trials.iter().filter(|trial| trial.id > 0 && trial.kept).collect();
+    let up_to = state.trials.iter().filter(|trial| trial.id > 0 && trial.id <= champion);
+    let kept: Vec<_> = up_to.filter(|trial| trial.kept).collect();
     let mut text = match kept.as_slice() {
         [one] => format!("{}\n\n", one.title()),
         several => format!("Take {} improvements of {} found by sprag\n\n", several.len(), run.metric),
@@ -106,28 +125,75 @@ pub fn evidence(state: &State) -> String {
     for trial in &kept {
         let Some(effect) = trial.effect() else { continue };
         text += &format!(
-            "Trial {}: {}: gain {:.5} [{:.5}, {:.5}] from {} pairs\n",
+            "Trial {}: {}: gain {:.5} [{:.5}, {:.5}] from {} runs\n",
             trial.id,
             trial.title(),
             effect.gain,
             effect.low,
             effect.high,
-            effect.pairs
+            effect.runs
         );
     }
-    if let Some(champion) = state.incumbent {
-        let scores = unbiased_scores(state, champion);
-        if let Some(mean) = sprag_measure::stats::mean(&scores) {
-            text += &format!(
-                "Champion: {} {mean:.5} over n={} runs, its screening run left out\n",
-                run.metric,
-                scores.len()
-            );
-        }
+    let scores = unbiased_scores(state, champion);
+    if let Some(mean) = sprag_measure::stats::mean(&scores) {
+        text += &format!(
+            "Champion: {} {mean:.5} over n={} runs, its screening run left out\n",
+            run.metric,
+            scores.len()
+        );
+    }
+    let mut audits = state.audits.iter().rev();
+    match audits.find(|audit| audit.tip == champion && audit.end == Some(AuditEnd::Certified)) {
+        Some(audit) => text += &audit_line(audit),
+        None => text += "Not certified: no audit with fresh seeds has borne this out\n",
     }
     let machine = run.machine.get("cpu").map_or("unknown", String::as_str);
     text += &format!("Budget {} a run, run {}, seed {}, on {machine}\n", run.budget, run.run, run.seed);
     text
+}
+
+fn audit_line(audit: &Audit) -> String {
+    let Some(effect) = audit.effect else { return String::new() };
+    format!(
+        "Certified by audit {}: gain {:.5} [{:.5}, {:.5}] over trial {} from {} pairs with fresh seeds, e-value {:.3e} at \
+         level {:.3e}\n",
+        audit.id,
+        effect.gain,
+        effect.low,
+        effect.high,
+        audit.against,
+        effect.runs,
+        audit.e_value.unwrap_or_default(),
+        audit.level
+    )
+}
+
+/// Audits what was kept since the certified champion, now, and bisects and undoes as the audits say. Gives the
+/// state after it.
+///
+/// # Errors
+/// There is nothing to audit, the run cannot be resumed here, or an arm cannot be built or executed any more.
+pub fn certify(setup: Setup, observer: &mut dyn Observer) -> Result<State, EngineError> {
+    let name = super::named_or_latest(&setup.task.dir, setup.run.as_deref())?;
+    let setup = Setup { run: Some(name), new_run: false, ..setup };
+    let lane = super::local_lane(&setup);
+    certify_with(setup, Box::new(lane), observer)
+}
+
+pub(super) fn certify_with(
+    setup: Setup,
+    lane: Box<dyn Lane>,
+    observer: &mut dyn Observer,
+) -> Result<State, EngineError> {
+    let mut steps = Steps::open_only(setup, lane, Vec::new(), observer)?;
+    if steps.state().uncertified().is_empty() && steps.state().open_audit().is_none() {
+        return Err(EngineError::Refused(
+            "certify the tip: nothing was kept since the last certified champion".into(),
+        ));
+    }
+    steps.begin_or_resume()?;
+    steps.certify()?;
+    Ok(steps.into_state())
 }
 
 /// Undoing and merging execute nothing.

@@ -8,10 +8,10 @@ use sprag_measure::{clock, stats};
 use super::lock::Lock;
 use super::{EngineError, Layout, Setup, comparable, enough_space, load, open_repo};
 use crate::event::{Event, Observer};
-use crate::gate::{self, Screened};
+use crate::gate::tentative::{self, Evidence, Look};
 use crate::lane::{Arm, BuildEnd, Job, Lane, Local, MeasureEnd, Sign};
 use crate::record::{Effect, Invalid, Measure, Outcome, Purpose, Reason, TrialId};
-use crate::session::{noise, split_mix, unbiased_scores};
+use crate::session::{level, noise, split_mix, unbiased_scores};
 use crate::state::State;
 
 /// What a check found.
@@ -82,15 +82,23 @@ pub fn check(setup: Setup, observer: &mut dyn Observer) -> Result<CheckReport, E
         Some(Incumbent { trial, mean, sigma, n: scores.len() })
     });
     let screened = match (&outcome, &incumbent, &state.run) {
-        (Outcome::Scored(score), Some(incumbent), Some(run)) => {
-            let scores = unbiased_scores(&state, incumbent.trial);
-            gate::screen(score.value, &scores, noise(&state), run.direction, &run.policy)
-        }
+        (Outcome::Scored(score), Some(incumbent), Some(run)) => level(&state, incumbent.trial, None)
+            .and_then(|stands| {
+                let (noise, none) = (noise(&state), &[][..]);
+                let evidence = Evidence {
+                    incumbent: stands,
+                    noise,
+                    screening: score.value,
+                    repeats: none,
+                    anchors: none,
+                };
+                tentative::look(&evidence, run.direction, &run.policy)
+            }),
         _ => None,
     };
     let (effect, promising) = match screened {
-        Some(Screened::Promising(effect)) => (Some(effect), true),
-        Some(Screened::Dropped(effect)) => (Some(effect), false),
+        Some(Look::More(effect) | Look::Keep(effect)) => (Some(effect), true),
+        Some(Look::Drop(effect)) => (Some(effect), false),
         None => (None, false),
     };
     let metric = task.metric.name.clone();

@@ -6,15 +6,17 @@ use super::Layout;
 use crate::record::{TrialId, Verdict};
 use crate::state::State;
 
-/// Trials whose arms may be executed without a new decision: the incumbent, the open one, and one that is on
-/// its way to become the incumbent.
+/// Trials whose arms may be executed without a new decision: the incumbent, the certified champion, what an audit
+/// compares, the open trial, and one that is on its way to become the incumbent.
 pub fn live(state: &State) -> Vec<TrialId> {
     let open = state.open_trial().map(|trial| trial.id);
     let winner = state
         .trials
         .last()
         .filter(|trial| matches!(trial.verdict, Some(Verdict::Win(_))) && !trial.kept && !trial.undone);
-    state.incumbent.into_iter().chain(open).chain(winner.map(|trial| trial.id)).collect()
+    let audited = state.open_audit().map(|audit| audit.tip);
+    let kept = state.incumbent.into_iter().chain(state.certified).chain(audited);
+    kept.chain(open).chain(winner.map(|trial| trial.id)).collect()
 }
 
 /// Everything that belongs to trials of the run, with the trial.

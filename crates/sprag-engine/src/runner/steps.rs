@@ -14,10 +14,11 @@ use crate::lane::{Arm, BuildEnd, Job, Lane, MeasureEnd, Sign};
 use crate::ledger::Ledger;
 use crate::proposer::{self, Brief, Declined, Proposal, Proposer};
 use crate::record::{
-    CommitId, Invalid, Measure, Outcome, Proposed, Purpose, Reason, Record, RunStarted, TrialId, Verdict,
+    AuditId, CommitId, Invalid, Measure, Outcome, Proposed, Purpose, Reason, Record, RunStarted, TrialId,
+    Verdict,
 };
-use crate::repo::{Repo, remove_all};
-use crate::session::{Rules, Step, next_step};
+use crate::repo::{Repo, RepoError, remove_all};
+use crate::session::{EndAudit, Rules, StartAudit, Step, certify_step, next_step};
 use crate::state::{Pending, State};
 
 /// A run that is being carried out.
@@ -157,6 +158,19 @@ impl<'a> Steps<'a> {
         Ok(())
     }
 
+    /// Audits what was kept since the certified champion until nothing is left to audit, or until stopped.
+    pub fn certify(&mut self) -> Result<(), EngineError> {
+        let mut now = self.state.open_audit().is_none();
+        while !self.setup.cancel.is_cancelled() && !self.setup.kill.is_cancelled() {
+            let Some(step) = certify_step(&self.state, self.rules(), now) else { return Ok(()) };
+            now = now && !matches!(step, Step::StartAudit(_));
+            if self.carry_out(step)? == Flow::Stop {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// The state after the last step.
     pub fn into_state(self) -> State {
         self.state
@@ -168,6 +182,7 @@ impl<'a> Steps<'a> {
         Rules {
             builds: self.setup.task.build.is_some(),
             smokes: self.setup.task.has_smoke(),
+            holdout: self.setup.task.has_holdout(),
             repairs,
             circles: !self.proposers.iter().any(|one| one.is_counted()),
             max_trials: self.setup.max_trials,
@@ -177,9 +192,26 @@ impl<'a> Steps<'a> {
     fn carry_out(&mut self, step: Step) -> Result<Flow, EngineError> {
         match step {
             Step::FinishMove(pending) => self.finish_move(&pending)?,
-            Step::StartTrial(trial) => return self.start_trial(trial),
+            Step::StartTrial(trial) => return self.start_trial(trial, None),
+            Step::TryAgain(trial, earlier) => return self.start_trial(trial, Some(earlier)),
+            Step::StartAudit(StartAudit { audit, tip, against, keeps, level }) => {
+                self.append(Record::AuditStarted { audit, tip, against, keeps, level })?;
+            }
+            Step::EndAudit(EndAudit { audit, end, e_value, effect, holdout, reason }) => {
+                self.append(Record::Audited { audit, end, e_value, effect, holdout, reason })?;
+                // The last champion, and a beginning of the chain, may be executed for the last time.
+                self.sweep()?;
+            }
+            Step::TakeBack(trial, audit) => {
+                let to = self.state.trial(trial).map(|trial| trial.parent.clone()).unwrap_or_default();
+                self.take_back(trial, to, Some(audit))?;
+            }
             Step::Propose(0) => self.propose_baseline()?,
-            Step::Propose(trial) | Step::Repair(trial) => return self.propose(trial),
+            Step::Propose(trial) => match self.state.trial(trial).and_then(|trial| trial.again) {
+                Some(earlier) => self.propose_again(trial, earlier)?,
+                None => return self.propose(trial),
+            },
+            Step::Repair(trial) => return self.propose(trial),
             Step::Build(trial) => return self.build(trial),
             Step::Measure(measure) => return self.measure(measure),
             Step::Decide(trial, verdict, reason) => self.decide(trial, verdict, reason)?,
@@ -192,7 +224,7 @@ impl<'a> Steps<'a> {
         Ok(Flow::On)
     }
 
-    fn start_trial(&mut self, trial: TrialId) -> Result<Flow, EngineError> {
+    fn start_trial(&mut self, trial: TrialId, again: Option<TrialId>) -> Result<Flow, EngineError> {
         if trial > 0 && self.out_of_time() {
             let reason = "the time for this run is used up".to_owned();
             return self.carry_out(Step::Finish(reason));
@@ -200,13 +232,15 @@ impl<'a> Steps<'a> {
         let parent = self.tip();
         let proposer = if trial == 0 {
             "baseline".to_owned()
+        } else if again.is_some() {
+            "again".to_owned()
         } else {
             match self.proposers.len() {
                 0 => return self.carry_out(Step::Finish("there is no proposer".into())),
                 several => self.proposers[(trial as usize - 1) % several].name().to_owned(),
             }
         };
-        self.append(Record::TrialStarted { trial, proposer, parent })?;
+        self.append(Record::TrialStarted { trial, proposer, parent, again })?;
         Ok(Flow::On)
     }
 
@@ -240,7 +274,7 @@ impl<'a> Steps<'a> {
         let from = trial.proposed.as_ref().map_or(&trial.parent, |proposed| &proposed.commit);
         let Some(index) = self.proposers.iter().position(|one| one.name() == trial.proposer) else {
             // A resumed run may have other proposers: the trial that waits for a gone one starts again.
-            return self.start_trial(id);
+            return self.start_trial(id, None);
         };
         let line = self.ledger.next_seq();
         let (worktree, brief_dir) =
@@ -279,13 +313,41 @@ impl<'a> Steps<'a> {
         Ok(flow)
     }
 
+    /// Proposes the change of an earlier trial again, on the code that an audit left.
+    fn propose_again(&mut self, id: TrialId, earlier: TrialId) -> Result<(), EngineError> {
+        let (Some(trial), Some(first)) = (self.state.trial(id), self.state.trial(earlier).cloned()) else {
+            return Ok(());
+        };
+        let onto = trial.parent.clone();
+        let Some(change) = first.proposed else { return Ok(()) };
+        let proposal = Proposal {
+            title: change.title,
+            hypothesis: change.hypothesis,
+            family: change.family,
+            idea: None,
+        };
+        let worktree = self.layout.asking(&self.run, id, self.ledger.next_seq());
+        match self.repo.replay(&first.parent, &change.commit, &onto, &message(&proposal)) {
+            Ok(commit) => {
+                self.checkout(&worktree, &commit)?;
+                self.admit(id, 0, &worktree, proposal)?;
+                Ok(self.repo.worktree_remove(&worktree)?)
+            }
+            Err(RepoError::Conflict { .. } | RepoError::NothingToMerge { .. }) => {
+                let detail = format!("the change of trial {earlier} does not apply without what was undone");
+                self.decide_invalid(id, Invalid::new(Reason::Proposer, detail))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn declined(&mut self, id: TrialId, proposer: usize, declined: Declined) -> Result<Flow, EngineError> {
         match declined {
             Declined::Exhausted(reason) => {
                 self.proposers.remove(proposer);
                 self.forget(id)?;
                 if !self.proposers.is_empty() {
-                    return self.start_trial(id);
+                    return self.start_trial(id, None);
                 }
                 self.append(Record::ProposerStopped { trial: id, reason })?;
             }
@@ -539,13 +601,14 @@ impl<'a> Steps<'a> {
     fn advance(&mut self, trial: TrialId) -> Result<(), EngineError> {
         let Some(to) = self.commit_of(trial) else { return Ok(()) };
         self.append(Record::AdvanceStarted { trial, from: self.tip(), to: to.clone() })?;
-        self.finish_move(&Pending { trial, to, undo: false })
+        self.finish_move(&Pending { trial, to, undo: false, audit: None })
     }
 
     fn finish_move(&mut self, pending: &Pending) -> Result<(), EngineError> {
-        let Pending { trial, to, undo } = pending.clone();
-        // The arm that loses its place is not paired with any more.
+        let Pending { trial, to, undo, .. } = pending.clone();
+        // The arm that loses its place is not executed any more, unless an audit compares with it.
         let leaves = if undo { Some(trial) } else { self.state.incumbent.filter(|old| *old != trial) };
+        let leaves = leaves.filter(|arm| undo || self.state.certified != Some(*arm));
         // A person may have committed to the branch or be looking at it: neither is lost or taken by surprise.
         self.repo.move_branch(&self.branch(), &self.tip(), &to)?;
         if undo {
@@ -574,15 +637,15 @@ impl<'a> Steps<'a> {
             // It is not judged against another incumbent than it was made from, and may be proposed again.
             let detail = format!("trial {trial}, on which it was built, was taken back");
             self.decide_invalid(open, Invalid::new(Reason::Proposer, detail))?;
-            self.take_back(open, self.tip())?;
+            self.take_back(open, self.tip(), None)?;
         }
-        self.take_back(trial, if kept { parent } else { self.tip() })?;
+        self.take_back(trial, if kept { parent } else { self.tip() }, None)?;
         Ok(trial)
     }
 
-    fn take_back(&mut self, trial: TrialId, to: CommitId) -> Result<(), EngineError> {
-        self.append(Record::UndoStarted { trial, to: to.clone() })?;
-        self.finish_move(&Pending { trial, to, undo: true })
+    fn take_back(&mut self, trial: TrialId, to: CommitId, audit: Option<AuditId>) -> Result<(), EngineError> {
+        self.append(Record::UndoStarted { trial, to: to.clone(), audit })?;
+        self.finish_move(&Pending { trial, to, undo: true, audit })
     }
 
     /// Records that the champion is about to be merged.

@@ -33,6 +33,8 @@ direction = "lower"
 pattern = "loss (.*)"
 [budget]
 seconds = 1.0
+[gate]
+baseline_repeats = 5
 "#;
 
 struct Fixture {
@@ -408,10 +410,10 @@ fn a_kill_at_any_line_of_a_merge_leaves_one_commit_in_the_end() {
         let mut nobody = ();
         let mut steps = champion::open_existing(fixture.setup(1), &mut nobody).unwrap();
         steps.set_fuse(fuse, dies);
-        assert!(champion::bring(&mut steps, None).is_err(), "line {fuse}, {dies:?}");
+        assert!(champion::bring(&mut steps, None, false).is_err(), "line {fuse}, {dies:?}");
         drop(steps);
         let recorded = (fuse, dies) == (1, Dies::AfterTheLine);
-        assert_eq!(merge(fixture.setup(1), None, &mut ()).is_err(), recorded, "line {fuse}, {dies:?}");
+        assert_eq!(merge(fixture.setup(1), None, false, &mut ()).is_err(), recorded, "line {fuse}, {dies:?}");
         assert_eq!(fixture.git(&["rev-list", "--count", "main"]).trim(), "2", "line {fuse}, {dies:?}");
         let merged = load(fixture.dir(), None).unwrap().1.into_iter().filter(
             |line| matches!(&line.record, Record::Merged { trial: 1, branch, .. } if branch == "main"),
@@ -653,32 +655,35 @@ fn a_tick_that_a_kill_prevented_is_made_up_and_an_undo_takes_it_away() {
 #[test]
 fn merge_brings_one_commit_with_its_evidence() {
     let fixture = Fixture::new();
-    assert!(matches!(merge(fixture.setup(0), None, &mut ()), Err(EngineError::NoRun { .. })));
+    assert!(matches!(merge(fixture.setup(0), None, false, &mut ()), Err(EngineError::NoRun { .. })));
     fixture.run(&["0.5", "0.3"]);
-    let merged = merge(fixture.setup(2), None, &mut ()).unwrap();
+    let merged = merge(fixture.setup(2), None, false, &mut ()).unwrap();
     assert_eq!(merged.branch, "main");
     assert_eq!(fixture.git(&["show", "main:model.txt"]), "0.3\n");
     assert_eq!(std::fs::read_to_string(fixture.dir().join("model.txt")).unwrap(), "0.3\n");
     assert_eq!(fixture.git(&["rev-list", "--count", "main"]).trim(), "2");
     let message = fixture.git(&["log", "-1", "--format=%B", "main"]);
-    assert!(message.contains("sd ") && message.contains("pairs") && message.contains("n="), "{message}");
+    assert!(
+        message.contains("sd ") && message.contains("Certified by audit 1") && message.contains("n="),
+        "{message}"
+    );
 }
 
 #[test]
 fn a_merge_cut_off_before_its_record_is_recorded_by_the_next() {
     let fixture = Fixture::new();
     fixture.run(&["0.5", "0.3"]);
-    let first = merge(fixture.setup(2), None, &mut ()).unwrap();
+    let first = merge(fixture.setup(2), None, false, &mut ()).unwrap();
     let layout = Layout::of(&fixture.dir().canonicalize().unwrap());
     let path = layout.ledger(runs(fixture.dir()).last().unwrap());
     let text = std::fs::read_to_string(&path).unwrap();
     let last = text.trim_end().rfind('\n').unwrap();
     assert!(text[last..].contains("\"merged\""), "{text}");
     std::fs::write(&path, &text[..=last]).unwrap();
-    let again = merge(fixture.setup(2), None, &mut ()).unwrap();
+    let again = merge(fixture.setup(2), None, false, &mut ()).unwrap();
     assert_eq!((again.trial, again.commit), (first.trial, first.commit));
     assert_eq!(load(fixture.dir(), None).unwrap().0.merging, None);
-    let third = merge(fixture.setup(2), None, &mut ()).unwrap_err();
+    let third = merge(fixture.setup(2), None, false, &mut ()).unwrap_err();
     assert!(third.to_string().contains("already") || third.to_string().contains("nothing"), "{third}");
 }
 
@@ -686,15 +691,15 @@ fn a_merge_cut_off_before_its_record_is_recorded_by_the_next() {
 fn a_second_win_on_a_merged_line_merges_too() {
     let fixture = Fixture::new();
     fixture.run(&["0.5"]);
-    merge(fixture.setup(1), None, &mut ()).unwrap();
+    merge(fixture.setup(1), None, false, &mut ()).unwrap();
     fixture.run(&["0.5", "0.3"]);
-    let second = merge(fixture.setup(2), None, &mut ()).unwrap();
+    let second = merge(fixture.setup(2), None, false, &mut ()).unwrap();
     assert_eq!(second.trial, 2);
     assert_eq!(fixture.git(&["show", "main:model.txt"]), "0.3\n");
     assert_eq!(fixture.git(&["rev-list", "--count", "main"]).trim(), "3");
     // A branch that never took the first merge gets both wins at once.
     fixture.git(&["branch", "other", "main~2"]);
-    merge(fixture.setup(2), Some("other"), &mut ()).unwrap();
+    merge(fixture.setup(2), Some("other"), false, &mut ()).unwrap();
     assert_eq!(fixture.git(&["show", "other:model.txt"]), "0.3\n");
 }
 

@@ -3,40 +3,70 @@
 use super::*;
 use crate::record::{Proposed, Record, RunStarted, Score};
 
-const RULES: Rules = Rules { builds: false, smokes: false, repairs: true, circles: true, max_trials: None };
+const RULES: Rules =
+    Rules { builds: false, smokes: false, holdout: false, repairs: true, circles: true, max_trials: None };
+
+fn policy() -> Policy {
+    Policy { baseline_repeats: 5, audit_every: 0, ..Preset::Balanced.policy() }
+}
 
 /// A run whose steps are answered by a scoring function of (arm, seed), for a number of steps.
 fn drive(score: impl Fn(TrialId, u64) -> f64, steps: usize) -> (State, Vec<Step>) {
+    drive_by(policy(), RULES, |measure| score(measure.arm, measure.seed), steps)
+}
+
+/// The same under other rules, with a scoring function of the whole measure.
+fn drive_by(
+    policy: Policy,
+    rules: Rules,
+    score: impl Fn(&Measure) -> f64,
+    steps: usize,
+) -> (State, Vec<Step>) {
     let mut state = State::default();
-    let apply = |state: &mut State, record: Record| state.apply("2026-01-01T00:00:00Z", &record);
-    let started = RunStarted { run: "run-1".into(), seed: 3, ..RunStarted::default() };
-    apply(&mut state, Record::RunStarted(Box::new(started)));
+    let started = RunStarted { run: "run-1".into(), seed: 3, policy, ..RunStarted::default() };
+    state.apply("", &Record::RunStarted(Box::new(started)));
     let mut taken = Vec::new();
     for _ in 0..steps {
-        let step = next_step(&state, RULES);
+        let step = next_step(&state, rules);
         taken.push(step.clone());
-        match step {
-            Step::StartTrial(trial) => {
-                apply(&mut state, Record::TrialStarted { trial, proposer: "p".into(), parent: "c".into() });
-            }
-            Step::Propose(trial) => {
-                let proposed = Proposed { trial, content: trial.to_string(), ..Proposed::default() };
-                apply(&mut state, Record::Proposed(proposed));
-            }
-            Step::Measure(measure) => {
-                apply(&mut state, Record::MeasureStarted(measure.clone()));
-                let value = score(measure.arm, measure.seed);
-                let outcome = Outcome::Scored(Score { value, ..Score::default() });
-                apply(&mut state, Record::Measured { measure, outcome, seconds: 1.0 });
-            }
-            Step::Decide(trial, verdict, reason) => {
-                apply(&mut state, Record::Decided { trial, verdict, reason })
-            }
-            Step::Advance(trial) => apply(&mut state, Record::Advanced { trial, to: "t".into() }),
-            other => panic!("unexpected {other:?}"),
+        if matches!(step, Step::Finish(_)) {
+            break;
         }
+        answer(&mut state, step, &score);
     }
     (state, taken)
+}
+
+/// Records what carrying a step out would record.
+fn answer(state: &mut State, step: Step, score: &impl Fn(&Measure) -> f64) {
+    let mut apply = |record: Record| state.apply("2026-01-01T00:00:00Z", &record);
+    let started =
+        |trial, again| Record::TrialStarted { trial, proposer: "p".into(), parent: "c".into(), again };
+    match step {
+        Step::StartTrial(trial) => apply(started(trial, None)),
+        Step::TryAgain(trial, earlier) => apply(started(trial, Some(earlier))),
+        Step::Propose(trial) => {
+            apply(Record::Proposed(Proposed { trial, content: trial.to_string(), ..Proposed::default() }));
+        }
+        Step::Measure(measure) => {
+            apply(Record::MeasureStarted(measure.clone()));
+            let outcome = Outcome::Scored(Score { value: score(&measure), ..Score::default() });
+            apply(Record::Measured { measure, outcome, seconds: 1.0 });
+        }
+        Step::Decide(trial, verdict, reason) => apply(Record::Decided { trial, verdict, reason }),
+        Step::Advance(trial) => apply(Record::Advanced { trial, to: "t".into() }),
+        Step::StartAudit(StartAudit { audit, tip, against, keeps, level }) => {
+            apply(Record::AuditStarted { audit, tip, against, keeps, level });
+        }
+        Step::EndAudit(EndAudit { audit, end, e_value, effect, holdout, reason }) => {
+            apply(Record::Audited { audit, end, e_value, effect, holdout, reason });
+        }
+        Step::TakeBack(trial, audit) => {
+            apply(Record::UndoStarted { trial, to: "u".into(), audit: Some(audit) });
+            apply(Record::Undone { trial, to: "u".into() });
+        }
+        other => panic!("unexpected {other:?}"),
+    }
 }
 
 fn noisy(arm: TrialId, seed: u64, gain_of: impl Fn(TrialId) -> f64) -> f64 {
@@ -62,25 +92,194 @@ fn the_noise_floor_comes_first_and_from_different_seeds() {
 }
 
 #[test]
-fn both_arms_of_a_pair_share_a_seed_and_take_turns_in_going_first() {
-    // A gain of about two sigma needs several pairs.
-    let (_, steps) = drive(|arm, seed| noisy(arm, seed, |arm| if arm == 1 { 0.006 } else { 0.0 }), 17);
-    let pairs: Vec<Measure> =
-        measures(&steps, 1).into_iter().filter(|measure| measure.purpose == Purpose::Confirm).collect();
-    assert!(pairs.len() >= 4, "{pairs:?}");
-    let arms: Vec<TrialId> = pairs.iter().map(|measure| measure.arm).collect();
-    assert_eq!(arms[..4], [1, 0, 0, 1]);
-    assert_eq!(pairs[0].seed, pairs[1].seed);
-    assert_eq!(pairs[2].seed, pairs[3].seed);
-    assert_ne!(pairs[0].seed, pairs[2].seed);
+fn anchors_stand_between_and_share_the_seed_of_the_repeat_after_them() {
+    let policy = Policy { anchor_every: 2, ..policy() };
+    let score =
+        |measure: &Measure| noisy(measure.arm, measure.seed, |arm| if arm == 1 { 0.0035 } else { 0.0 });
+    let (state, steps) = drive_by(policy, RULES, score, 16);
+    let made: Vec<(TrialId, Purpose)> =
+        measures(&steps, 1).iter().map(|measure| (measure.arm, measure.purpose)).collect();
+    let screened = (1, Purpose::Screen);
+    assert_eq!(made[..4], [screened, (1, Purpose::Confirm), (0, Purpose::Confirm), (1, Purpose::Confirm)]);
+    let confirmations = measures(&steps, 1);
+    assert_ne!(confirmations[1].seed, confirmations[2].seed);
+    assert_eq!(confirmations[2].seed, confirmations[3].seed);
+    assert!(level(&state, 0, Some(1)).unwrap().variance > level(&state, 0, None).unwrap().variance);
 }
 
 #[test]
-fn a_large_gain_wins_and_becomes_the_incumbent_judged_without_its_screening_run() {
-    let (state, _) = drive(|arm, seed| noisy(arm, seed, |arm| if arm == 1 { 0.5 } else { 0.0 }), 15);
-    assert_eq!(state.incumbent, Some(1));
-    // Screened, confirmed with one pair: of its own runs the confirmation counts until it was an incumbent.
+fn an_old_incumbent_is_executed_before_the_next_candidate() {
+    let policy = Policy { anchor_every: 2, ..policy() };
+    let worse = |measure: &Measure| noisy(measure.arm, measure.seed, |arm| if arm > 0 { -0.5 } else { 0.0 });
+    let (_, steps) = drive_by(policy, RULES, worse, 24);
+    let purposes = |trial| -> Vec<Purpose> {
+        measures(&steps, trial).into_iter().map(|measure| measure.purpose).collect()
+    };
+    assert_eq!((purposes(1), purposes(2)), (vec![Purpose::Screen], vec![Purpose::Screen]));
+    assert_eq!(purposes(3), [Purpose::Anchor, Purpose::Screen]);
+}
+
+#[test]
+fn a_large_gain_wins_and_becomes_the_incumbent_reported_without_its_screening_run() {
+    let (state, _) = drive(|arm, seed| noisy(arm, seed, |arm| if arm == 1 { 0.5 } else { 0.0 }), 14);
+    assert_eq!((state.incumbent, state.certified), (Some(1), Some(0)));
+    // Screened and repeated once: of its own runs the repeat counts until it was executed as an incumbent.
     assert_eq!((state.scores_of(1).len(), unbiased_scores(&state, 1).len()), (2, 1));
+}
+
+/// Scores of a chain of trials that each look better by 0.1 when they are proposed, with the truth of each.
+fn chain(truth: &'static [f64]) -> impl Fn(&Measure) -> f64 {
+    move |measure| {
+        let proposed = matches!(measure.purpose, Purpose::Screen | Purpose::Confirm | Purpose::Anchor);
+        let seems = f64::from(measure.arm.min(truth.len() as u32)) * 0.1;
+        let gain =
+            if proposed { seems } else { truth[..(measure.arm as usize).min(truth.len())].iter().sum() };
+        noisy(measure.arm, measure.seed, |_| gain)
+    }
+}
+
+fn audited() -> Policy {
+    Policy { audit_every: 2, ..policy() }
+}
+
+#[test]
+fn every_few_keeps_the_tip_is_audited_with_fresh_seeds_both_arms_taking_turns() {
+    let rules = Rules { max_trials: Some(2), ..RULES };
+    let (state, steps) = drive_by(audited(), rules, chain(&[0.1, 0.1]), 60);
+    assert_eq!((state.certified, state.chain.keeps), (Some(2), 0));
+    let audit = &state.audits[0];
+    assert_eq!((audit.tip, audit.against, audit.keeps, audit.end), (2, 0, 2, Some(AuditEnd::Certified)));
+    assert!(audit.e_value.unwrap() >= 1.0 / audit.level && audit.effect.unwrap().low > 0.0);
+    let made: Vec<Measure> =
+        measures(&steps, 2).into_iter().filter(|measure| measure.purpose == Purpose::Audit).collect();
+    let arms: Vec<TrialId> = made.iter().map(|measure| measure.arm).collect();
+    assert_eq!(arms[..4], [2, 0, 0, 2]);
+    assert_eq!((made[0].seed, made[2].seed), (made[1].seed, made[3].seed));
+    let others: Vec<u64> = steps
+        .iter()
+        .filter_map(|step| match step {
+            Step::Measure(measure) if measure.purpose != Purpose::Audit => Some(measure.seed),
+            _ => None,
+        })
+        .collect();
+    assert!(made.iter().all(|measure| !others.contains(&measure.seed)));
+}
+
+#[test]
+fn a_tip_that_fails_is_bisected_and_what_stood_on_the_failure_is_tried_again() {
+    let policy = Policy { audit_every: 3, ..policy() };
+    // The second keep harms, and more than the others help.
+    let truth = |measure: &Measure| {
+        noisy(measure.arm, measure.seed, |arm| {
+            [0.0, 0.1, -0.3, -0.2].get(arm as usize).copied().unwrap_or(-1.0)
+        })
+    };
+    let (mut state, _) = drive_by(policy, RULES, truth, 8);
+    assert_eq!(state.incumbent, Some(0));
+    for trial in 1..=3 {
+        let effect = Effect { gain: 0.1, low: 0.05, high: 0.15, runs: 1, sigma: 0.003 };
+        answer(&mut state, Step::StartTrial(trial), &truth);
+        answer(&mut state, Step::Propose(trial), &truth);
+        answer(&mut state, Step::Decide(trial, Verdict::Win(effect), "lucky".into()), &truth);
+        answer(&mut state, Step::Advance(trial), &truth);
+    }
+    let mut again = Vec::new();
+    while again.len() < 2 {
+        let step = next_step(&state, RULES);
+        match step {
+            Step::StartTrial(_) => again.push(None),
+            Step::TryAgain(_, earlier) => again.push(Some(earlier)),
+            _ => {}
+        }
+        answer(&mut state, step, &truth);
+    }
+    let ends: Vec<_> = state.audits.iter().map(|audit| (audit.tip, audit.end.unwrap())).collect();
+    let (certified, failed) = (AuditEnd::Certified, AuditEnd::Failed);
+    assert_eq!(ends, [(3, failed), (1, certified), (2, failed)]);
+    assert_eq!((state.certified, state.incumbent, state.chain.keeps), (Some(1), Some(1), 0));
+    let undone = |trial: TrialId| state.trial(trial).unwrap().failed_audit;
+    assert_eq!((undone(1), undone(2), undone(3)), (None, Some(3), Some(3)));
+    assert_eq!(again, [Some(3), None]);
+}
+
+#[test]
+fn a_run_does_not_end_before_what_it_kept_is_audited() {
+    let rules = Rules { max_trials: Some(1), ..RULES };
+    let (state, steps) = drive_by(Policy { audit_every: 9, ..policy() }, rules, chain(&[0.1]), 60);
+    assert_eq!((state.certified, state.audits.len()), (Some(1), 1));
+    assert!(matches!(steps.last(), Some(Step::Finish(_))));
+    let (state, _) = drive_by(policy(), rules, chain(&[0.1]), 60);
+    assert_eq!((state.certified, state.incumbent, state.audits.len()), (Some(0), Some(1), 0));
+}
+
+#[test]
+fn certifying_on_demand_audits_the_whole_chain_once() {
+    let (mut state, _) = drive_by(policy(), RULES, chain(&[0.1]), 14);
+    let (mut now, mut audits) = (true, 0);
+    while let Some(step) = certify_step(&state, RULES, now) {
+        if matches!(step, Step::StartAudit(_)) {
+            (now, audits) = (false, audits + 1);
+        }
+        answer(&mut state, step, &chain(&[0.1]));
+    }
+    assert_eq!((state.certified, audits), (Some(1), 1));
+    assert_eq!(certify_step(&state, RULES, true), None);
+}
+
+#[test]
+fn the_sealed_holdout_is_asked_of_the_champion_first_and_can_contradict() {
+    let rules = Rules { holdout: true, max_trials: Some(1), ..RULES };
+    let run = |on_holdout: f64, queries: u32| {
+        let score = move |measure: &Measure| match measure.purpose {
+            Purpose::Holdout => 3.0 - if measure.arm == 1 { on_holdout } else { 0.0 },
+            _ => chain(&[0.1])(measure),
+        };
+        drive_by(Policy { audit_every: 1, holdout_queries: queries, ..policy() }, rules, score, 60)
+    };
+    let (state, steps) = run(0.1, 9);
+    let asked: Vec<TrialId> = measures(&steps, 1)
+        .into_iter()
+        .filter(|measure| measure.purpose == Purpose::Holdout)
+        .map(|measure| measure.arm)
+        .collect();
+    assert_eq!((asked, state.holdout, state.certified), (vec![0, 1], Some(2.9), Some(1)));
+    // Its scores are of another text: nothing else counts them.
+    assert!(state.scores_of(1).iter().all(|(_, score)| *score < 2.5));
+    let (state, _) = run(-0.5, 9);
+    assert_eq!(
+        (state.holdout, state.certified, state.audits[0].end),
+        (Some(3.0), Some(0), Some(AuditEnd::Failed))
+    );
+    let (state, _) = run(-0.5, 0);
+    assert_eq!((state.holdout, state.certified, state.holdout_queries()), (None, Some(1), 0));
+}
+
+#[test]
+fn what_the_machine_spoils_is_repeated_and_blames_nobody() {
+    let (mut state, _) = drive(|arm, seed| noisy(arm, seed, |_| 0.0), 10);
+    let mut spoil = || {
+        let Step::Measure(measure) = next_step(&state, RULES) else { return false };
+        state.apply("", &Record::MeasureStarted(measure.clone()));
+        let outcome = Outcome::Invalid(Invalid::new(Reason::Machine, "another program ran"));
+        state.apply("", &Record::Measured { measure, outcome, seconds: 1.0 });
+        true
+    };
+    assert!((0..MAX_DISTURBED).all(|_| spoil()));
+    assert!(!spoil());
+    match next_step(&state, RULES) {
+        Step::Decide(1, Verdict::Invalid(invalid), _) => assert_eq!(invalid.reason, Reason::Machine),
+        other => panic!("{other:?} instead of a decision"),
+    }
+}
+
+#[test]
+fn without_statistics_one_better_run_is_kept_and_nothing_is_certified() {
+    let naive = Policy { baseline_repeats: 5, ..Preset::Naive.policy() };
+    let rules = Rules { max_trials: Some(2), ..RULES };
+    let score = |measure: &Measure| 2.0 - f64::from(measure.arm == 1) * 1e-9;
+    let (state, steps) = drive_by(naive, rules, score, 40);
+    assert_eq!((state.incumbent, state.certified), (Some(1), Some(0)));
+    assert_eq!((measures(&steps, 1).len(), measures(&steps, 2).len()), (1, 1));
 }
 
 #[test]
@@ -117,10 +316,10 @@ fn seeds_depend_on_the_run_the_trial_the_purpose_and_the_repeat() {
 
 #[test]
 fn what_was_killed_twice_under_one_seed_is_not_executed_a_third_time() {
-    // The screening run of a candidate, and of the incumbent's turn in a pair.
-    for (steps, arm) in [(10, 1), (12, 0)] {
-        let (mut state, _) =
-            drive(|arm, seed| noisy(arm, seed, |arm| if arm == 1 { 0.006 } else { 0.0 }), steps);
+    // The screening run of a candidate, and of the incumbent's turn before it.
+    for (anchor_every, arm) in [(9, 1), (0, 0)] {
+        let policy = Policy { anchor_every, ..policy() };
+        let (mut state, _) = drive_by(policy, RULES, |measure| noisy(measure.arm, measure.seed, |_| 0.0), 10);
         let kill = |state: &mut State| match next_step(state, RULES) {
             Step::Measure(measure) => {
                 assert_eq!(measure.arm, arm);
@@ -154,7 +353,10 @@ fn rejections_in_a_row_end_a_run_until_it_is_resumed_and_never_one_whose_proposa
         let Step::StartTrial(trial) = next_step(state, Rules { circles: false, ..RULES }) else {
             panic!("a run whose proposals are counted ended")
         };
-        state.apply("", &Record::TrialStarted { trial, proposer: "p".into(), parent: "c".into() });
+        state.apply(
+            "",
+            &Record::TrialStarted { trial, proposer: "p".into(), parent: "c".into(), again: None },
+        );
         let verdict = Verdict::Invalid(Invalid::new(Reason::Empty, ""));
         state.apply("", &Record::Decided { trial, verdict, reason: String::new() });
     };

@@ -11,7 +11,8 @@ use super::fixed::hex;
 use super::paths::PathSet;
 use super::placeholder;
 use super::{Build, Devices, Evaluate, FORMAT, Files, Metric, Run, SandboxSpec, Task};
-use crate::record::{Budget, Direction, Policy};
+use crate::gate::audit;
+use crate::record::{Budget, Direction, Policy, Preset};
 
 /// Placeholders that Sprag fills in for a build.
 const BUILD: &[&str] = &["task", "worktree", "out", "cache", "sprag"];
@@ -255,27 +256,66 @@ fn sandbox(
     })
 }
 
+/// A preset, and numbers that differ from it.
 fn gate(section: &Section<'_>) -> Result<Policy, TaskError> {
-    section.allow(&["baseline_repeats", "alpha", "screen_z", "max_pairs"])?;
-    let mut policy = Policy::default();
-    if let Some(entry) = section.get("baseline_repeats") {
-        policy.baseline_repeats = entry.integer_within(5, 1000)? as u32;
-    }
-    if let Some(entry) = section.get("alpha") {
-        policy.alpha = entry.positive_number()?;
-        if policy.alpha >= 0.5 {
-            return Err(entry.error(format!("is {}; an error level is less than 0.5", policy.alpha)));
+    section.allow(&[
+        "preset",
+        "baseline_repeats",
+        "screen_z",
+        "alpha",
+        "futility_z",
+        "max_repeats",
+        "anchor_every",
+        "audit_every",
+        "audit_alpha",
+        "audit_pairs",
+        "audit_fdr",
+        "holdout_queries",
+    ])?;
+    let mut policy = match section.get("preset") {
+        None => Policy::default(),
+        Some(entry) => {
+            let word = entry.text()?;
+            let known = Preset::ALL.into_iter().find(|preset| preset.word() == word);
+            let words = Preset::ALL.map(Preset::word).join("\", \"");
+            known.ok_or_else(|| entry.error(format!("is `{word}`; write one of \"{words}\"")))?.policy()
         }
-    }
-    if let Some(entry) = section.get("screen_z") {
-        policy.screen_z = entry.number()?;
-        if policy.screen_z < 0.0 {
-            return Err(entry.error(format!("is {}; it must not be negative", policy.screen_z)));
+    };
+    let count = |name: &str, least: i64, value: &mut u32| -> Result<(), TaskError> {
+        if let Some(entry) = section.get(name) {
+            *value = entry.integer_within(least, 1000)? as u32;
         }
-    }
-    if let Some(entry) = section.get("max_pairs") {
-        policy.max_pairs = entry.integer_within(1, 1000)? as u32;
-    }
+        Ok(())
+    };
+    count("baseline_repeats", 5, &mut policy.baseline_repeats)?;
+    count("max_repeats", 1, &mut policy.max_repeats)?;
+    count("anchor_every", 1, &mut policy.anchor_every)?;
+    count("audit_every", 0, &mut policy.audit_every)?;
+    count("audit_pairs", i64::from(audit::LEAST_PAIRS), &mut policy.audit_pairs)?;
+    count("holdout_queries", 0, &mut policy.holdout_queries)?;
+    let level = |name: &str, value: &mut f64| -> Result<(), TaskError> {
+        if let Some(entry) = section.get(name) {
+            *value = entry.positive_number()?;
+            if *value >= 0.5 {
+                return Err(entry.error(format!("is {value}; an error level is less than 0.5")));
+            }
+        }
+        Ok(())
+    };
+    level("alpha", &mut policy.alpha)?;
+    level("audit_alpha", &mut policy.audit_alpha)?;
+    level("audit_fdr", &mut policy.audit_fdr)?;
+    let errors = |name: &str, value: &mut f64| -> Result<(), TaskError> {
+        if let Some(entry) = section.get(name) {
+            *value = entry.number()?;
+            if *value < 0.0 {
+                return Err(entry.error(format!("is {value}; it must not be negative")));
+            }
+        }
+        Ok(())
+    };
+    errors("screen_z", &mut policy.screen_z)?;
+    errors("futility_z", &mut policy.futility_z)?;
     Ok(policy)
 }
 

@@ -28,7 +28,7 @@ fn copy_takes_over_what_people_add_and_keeps_its_ticks() {
 
     std::fs::write(&own, FILE).unwrap();
     assert_eq!(refresh(&own, &copy).unwrap().len(), 3);
-    let effect = Effect { gain: -0.02, low: -0.03, high: -0.01, pairs: 1, sigma: 0.01 };
+    let effect = Effect { gain: -0.02, low: -0.03, high: -0.01, runs: 1, sigma: 0.01 };
     let trials = ["use gelu (see notes)", "never heard of"].map(|idea| trial(7, idea, Verdict::Loss(effect)));
     mark(&copy, &trials).unwrap();
     let ticked = "  - [x] use gelu (see notes) (trial 7: LOSS, gain -0.0200 = -2.0 sigma)";

@@ -38,12 +38,12 @@ fn reward(verdict: &Verdict) -> Option<f64> {
     }
 }
 
-/// The gain in sigma, times prior variance / (prior variance + variance of a mean of paired differences).
+/// The gain in sigma, times prior variance / (prior variance + variance of a difference of that many runs).
 pub fn shrunken_sigmas(effect: &Effect) -> f64 {
     if effect.sigma.is_nan() || effect.sigma <= 0.0 {
         return effect.gain.signum() * if effect.gain == 0.0 { 0.0 } else { 1.0 };
     }
-    let variance = 2.0 / f64::from(effect.pairs.max(1));
+    let variance = 2.0 / f64::from(effect.runs.max(1));
     effect.gain / effect.sigma / (1.0 + variance)
 }
 

@@ -49,8 +49,10 @@ impl Bench {
     fn record(&mut self, trial: TrialId, title: String, family: Option<String>, verdict: Verdict) {
         let content = crate::proposer::content_of(&self.task, self.dir.path()).unwrap();
         let proposed = Proposed { trial, title, family, content, ..Proposed::default() };
-        self.state
-            .apply("", &Record::TrialStarted { trial, proposer: "search".into(), parent: String::new() });
+        self.state.apply(
+            "",
+            &Record::TrialStarted { trial, proposer: "search".into(), parent: String::new(), again: None },
+        );
         self.state.apply("", &Record::Proposed(proposed));
         self.state.apply("", &Record::Decided { trial, verdict, reason: String::new() });
     }
@@ -100,7 +102,7 @@ impl Bench {
 }
 
 fn effect(sigmas: f64) -> Effect {
-    Effect { gain: sigmas * 0.01, low: 0.0, high: 0.0, pairs: 3, sigma: 0.01 }
+    Effect { gain: sigmas * 0.01, low: 0.0, high: 0.0, runs: 3, sigma: 0.01 }
 }
 
 fn loss(_: &str) -> Verdict {
@@ -231,6 +233,6 @@ fn bandit_handles_no_arms_and_no_spread() {
     assert_eq!(bandit::shrunken_sigmas(&flat), 1.0);
     assert_eq!(bandit::shrunken_sigmas(&Effect { gain: 0.0, ..flat }), 0.0);
     assert!(
-        bandit::shrunken_sigmas(&Effect { pairs: 0, ..effect(3.0) }) < bandit::shrunken_sigmas(&effect(3.0))
+        bandit::shrunken_sigmas(&Effect { runs: 0, ..effect(3.0) }) < bandit::shrunken_sigmas(&effect(3.0))
     );
 }
