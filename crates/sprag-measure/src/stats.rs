@@ -3,9 +3,13 @@
 //! Raw samples go in and are kept by the caller. No sample, one sample and no spread are answers of
 //! their own (`None`, or an interval of width zero), never a made-up number.
 
+mod chi_squared;
 mod distribution;
+mod trend;
 
-pub use distribution::{normal_cdf, normal_quantile, student_t_cdf, student_t_quantile};
+pub use chi_squared::{chi_squared_cdf, chi_squared_quantile};
+pub use distribution::{normal_cdf, normal_quantile, student_t_cdf, student_t_ln_pdf, student_t_quantile};
+pub use trend::{mann_kendall, theil_sen};
 
 use serde::{Deserialize, Serialize};
 

@@ -1,8 +1,9 @@
 //! Statistics against published and computed values, and at their edges.
 
 use sprag_measure::stats::{
-    MAD_TO_SD, correlation, interval, mean, mean_interval, median, median_absolute_deviation, normal_cdf,
-    normal_quantile, paired_interval, pooled_sd, sample_sd, student_t_cdf, student_t_quantile,
+    MAD_TO_SD, chi_squared_cdf, chi_squared_quantile, correlation, interval, mann_kendall, mean,
+    mean_interval, median, median_absolute_deviation, normal_cdf, normal_quantile, paired_interval,
+    pooled_sd, sample_sd, student_t_cdf, student_t_ln_pdf, student_t_quantile, theil_sen,
 };
 
 #[track_caller]
@@ -262,4 +263,66 @@ fn pairing_removes_what_both_members_share() {
     check(paired.half_width(), 2.919_985_580_4 * 0.1 / 3f64.sqrt(), 1e-9);
     assert_eq!((paired.n, paired.level), (3, 0.9));
     check(correlation(&pairs).expect("spread on both sides"), 0.999_962_874, 1e-8);
+}
+
+#[test]
+fn chi_squared_with_two_degrees_of_freedom_is_exponential() {
+    for x in [1e-300_f64, 1e-9, 0.3, 2.0, 5.0, 80.0] {
+        check(chi_squared_cdf(x, 2.0), -(-x / 2.0).exp_m1(), 1e-13);
+    }
+    for p in [1e-12_f64, 0.025, 0.5, 0.975] {
+        check(chi_squared_quantile(p, 2.0).unwrap(), -2.0 * (-p).ln_1p(), 1e-12);
+    }
+}
+
+#[test]
+fn chi_squared_answers_at_its_edges() {
+    assert_eq!((chi_squared_cdf(0.0, 3.0), chi_squared_cdf(-1.0, 3.0)), (0.0, 0.0));
+    assert_eq!((chi_squared_cdf(f64::INFINITY, 3.0), chi_squared_cdf(f64::MAX, 50.0)), (1.0, 1.0));
+    // Through a number too small to be told from zero.
+    assert_eq!(chi_squared_cdf(1.0, 1e6), 0.0);
+    for df in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        assert!(chi_squared_cdf(1.0, df).is_nan());
+        assert_eq!(chi_squared_quantile(0.5, df), None);
+    }
+    for p in [0.0, 1.0, -0.5, f64::NAN] {
+        assert_eq!(chi_squared_quantile(p, 3.0), None);
+    }
+}
+
+#[test]
+fn the_density_of_student_t_becomes_the_normal_one() {
+    let normal = |t: f64| -0.5 * (t * t + (2.0 * std::f64::consts::PI).ln());
+    for t in [0.0, 1.3, -4.0] {
+        check(student_t_ln_pdf(t, 1e9), normal(t), 1e-7);
+        check(student_t_ln_pdf(t, f64::INFINITY), normal(t), 1e-15);
+    }
+    // A density that is far too small to be written down still has a logarithm.
+    check(
+        student_t_ln_pdf(1e200, 3.0),
+        3.0f64.ln() * 2.0 + (2.0 / std::f64::consts::PI / 3.0f64.sqrt()).ln() - 800.0 * 10f64.ln(),
+        1e-12,
+    );
+    for df in [0.0, -2.0, f64::NAN] {
+        assert!(student_t_ln_pdf(1.0, df).is_nan());
+    }
+}
+
+#[test]
+fn no_samples_one_sample_and_no_spread_have_no_trend() {
+    assert_eq!((theil_sen(&[]), theil_sen(&[(0.0, 1.0)])), (None, None));
+    assert_eq!((mann_kendall(&[]), mann_kendall(&[1.0])), (None, None));
+    assert_eq!(mann_kendall(&[2.0, 2.0, 2.0, 2.0]), None);
+    assert_eq!(theil_sen(&[(0.0, 2.0), (1.0, 2.0), (5.0, 2.0)]), Some(0.0));
+    // Two samples are in some order, which says nothing.
+    assert_eq!(mann_kendall(&[1.0, 2.0]), Some(1.0));
+}
+
+#[test]
+fn a_trend_is_found_whichever_way_it_goes() {
+    let rising: Vec<f64> = (0..12).map(|n| f64::from(n * n)).collect();
+    let falling: Vec<f64> = rising.iter().map(|value| -value).collect();
+    let p = mann_kendall(&rising).unwrap();
+    assert!(p < 1e-5);
+    assert_eq!(mann_kendall(&falling), Some(p));
 }
