@@ -4,6 +4,7 @@ pub mod check;
 pub mod data;
 pub mod diff;
 pub mod doctor;
+pub mod gate;
 pub mod init;
 pub mod log;
 pub mod merge;

@@ -56,6 +56,7 @@ enum Command {
     Undo(commands::undo::Args),
     Merge(commands::merge::Args),
     Report(commands::report::Args),
+    Gate(commands::gate::Args),
     Data(commands::data::Args),
     Doctor(commands::doctor::Args),
     #[command(hide = true)]
@@ -91,6 +92,7 @@ fn dispatch(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
         Command::Undo(args) => commands::undo::run(args, context),
         Command::Merge(args) => commands::merge::run(args, context),
         Command::Report(args) => commands::report::run(args, context),
+        Command::Gate(args) => commands::gate::run(args),
         Command::Data(args) => commands::data::run(args, context),
         Command::Doctor(args) => commands::doctor::run(args, context),
         Command::Train(args) => commands::train::run(args),
