@@ -8,6 +8,7 @@ pub mod gate;
 pub mod init;
 pub mod log;
 pub mod merge;
+pub mod noise;
 pub mod quickstart;
 pub mod report;
 pub mod run;

@@ -208,6 +208,15 @@ fn every_view_agrees_on_the_run() {
     assert_eq!(marks, ["baseline", "win", "loss", "invalid"]);
     assert_eq!(place.done(&["log", "--verdict", "win"]).out.lines().count(), 1);
 
+    let noise = place.json(&["noise", "--json"]);
+    assert_eq!(
+        (&noise["format"], &noise["metric"], &noise["arms"][0]["trial"]),
+        (&1.into(), &"loss".into(), &0.into())
+    );
+    assert!(noise["arms"][0]["n"].as_u64() >= Some(5) && noise["sigma"]["sd"]["low"].as_f64() > Some(0.0));
+    assert!(noise["drift"]["slope_per_hour"].is_f64() && noise["throughput"].is_null());
+    assert!(place.done(&["noise"]).out.contains("speed     unknown"));
+
     assert!(place.done(&["show", "1"]).out.contains("WIN"));
     assert_eq!(place.json(&["show", "1", "--json"])["id"], Value::from(1));
     assert!(place.done(&["diff", "1"]).out.contains("+40"));
