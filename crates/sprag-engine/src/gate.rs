@@ -19,6 +19,8 @@ pub mod online;
 pub mod simulate;
 pub mod tentative;
 
+pub mod replay;
+
 use sprag_measure::stats::{mean, student_t_quantile};
 
 use crate::record::{Direction, Effect, Policy, Verdict};

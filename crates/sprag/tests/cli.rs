@@ -208,6 +208,15 @@ fn every_view_agrees_on_the_run() {
     assert_eq!(marks, ["baseline", "win", "loss", "invalid"]);
     assert_eq!(place.done(&["log", "--verdict", "win"]).out.lines().count(), 1);
 
+    let noise = place.json(&["noise", "--json"]);
+    assert_eq!(
+        (&noise["format"], &noise["metric"], &noise["arms"][0]["trial"]),
+        (&1.into(), &"loss".into(), &0.into())
+    );
+    assert!(noise["arms"][0]["n"].as_u64() >= Some(5) && noise["sigma"]["sd"]["low"].as_f64() > Some(0.0));
+    assert!(noise["drift"]["slope_per_hour"].is_f64() && noise["throughput"].is_null());
+    assert!(place.done(&["noise"]).out.contains("speed     unknown"));
+
     assert!(place.done(&["show", "1"]).out.contains("WIN"));
     assert_eq!(place.json(&["show", "1", "--json"])["id"], Value::from(1));
     assert!(place.done(&["diff", "1"]).out.contains("+40"));
@@ -429,4 +438,35 @@ fn init_writes_a_valid_committed_task() {
     assert!(output.success(), "{}", output.error_text());
     let again = place.sprag_in(&place.path("home"), &["init", "gpt", "../task"]);
     assert_eq!(again.status, 1, "a task was written over");
+}
+
+#[test]
+fn what_another_loop_kept_is_judged_without_a_task() {
+    let place = Place::empty();
+    let header = "commit\tval_bpb\tmemory_gb\tstatus\tdescription\n";
+    let rows = "a\t1.0\t44.0\tkeep\tbaseline\nb\t0.99\t44.0\tkeep\tlarge\nc\t0.0\t0.0\tcrash\tbroke\n\
+                d\t0.9899\t44.0\tkeep\tsmall\n";
+    fs::write(place.path("results.tsv"), format!("# by hand\n{header}{rows}")).unwrap();
+    let home = place.path("home");
+    let replay =
+        |more: &[&str]| place.sprag_in(&home, &[&["gate", "replay", "../results.tsv"], more].concat());
+    let answer = replay(&["--sigma", "0.001", "--json"]);
+    assert_eq!(answer.status, 0, "{}", answer.err);
+    let judged: Value = serde_json::from_str(&answer.out).unwrap();
+    assert_eq!(judged["format"], 1);
+    assert_eq!((&judged["kept"], &judged["crashed"]), (&3.into(), &1.into()));
+    assert_eq!(judged["sigmas"][0]["below"], 1);
+    assert_eq!(judged["sigmas"][0]["keeps"][0]["class"], "proven_by_one_pair");
+    assert_eq!(judged["sigmas"][0]["keeps"][1]["class"], "within_noise");
+    assert!(replay(&[]).out.contains("1 of 2"));
+    assert_eq!(replay(&["--sigma", "0"]).status, 2);
+
+    fs::write(place.path("results.tsv"), format!("{header}a\tfast\t44.0\tkeep\tx\n")).unwrap();
+    let answer = replay(&[]);
+    assert_eq!(answer.status, 1);
+    assert!(
+        answer.err.contains("line 2, column 2 (val_bpb)") && answer.err.contains("hint: "),
+        "{}",
+        answer.err
+    );
 }
