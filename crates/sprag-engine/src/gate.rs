@@ -80,14 +80,14 @@ pub fn undecided(effect: Effect) -> Verdict {
     if effect.high < 0.0 { Verdict::Loss(effect) } else { Verdict::Inconclusive(effect) }
 }
 
-/// The smallest true gain over an incumbent with that many reference runs that is kept with about probability
-/// `power`, in units of the metric.
+/// The smallest true gain over an incumbent known with that `variance` (in variances of one run) that is kept with
+/// about probability `power`, in units of the metric.
 ///
 /// The candidate must pass the screen and, with all its runs together, the last look: the larger of
-/// `(screen_z + z_power) * sigma * sqrt(1 + 1/n)` and `(t_alpha + z_power) * sigma * sqrt(1/(1+K) + 1/n)`. Power is
-/// shared between the two, so that their product is what was asked for.
-pub fn detectable(noise: Noise, reference: usize, policy: &Policy, power: f64) -> Option<f64> {
-    let (sigma, incumbent) = (noise.sigma()?, 1.0 / reference.max(1) as f64);
+/// `(screen_z + z) * sigma * sqrt(1 + v)` and `(t_alpha + z) * sigma * sqrt(1/(1+K) + v)`, where `z` stands for the
+/// root of the power asked for, because both must be passed.
+pub fn detectable(noise: Noise, variance: f64, policy: &Policy, power: f64) -> Option<f64> {
+    let (sigma, incumbent) = (noise.sigma()?, variance);
     let quantile = |p: f64| student_t_quantile(p, noise.freedom);
     let each = quantile(power.sqrt())?;
     let runs = f64::from(policy.max_repeats + 1);

@@ -10,9 +10,9 @@ use serde::Serialize;
 use sprag_measure::clock;
 use sprag_measure::stats::{self, Interval};
 
-use crate::record::{Direction, MeasureId, Outcome, Policy, Purpose, Record, Score, TrialId};
+use crate::record::{Direction, MeasureId, Purpose, Record, Score, TrialId};
+use crate::session;
 use crate::state::{Run, State};
-use crate::{gate, session};
 
 /// The fact that says how fast a candidate trained.
 pub const THROUGHPUT: &str = "tokens_per_second";
@@ -151,7 +151,6 @@ pub fn ended_at<'a>(lines: impl IntoIterator<Item = (&'a str, &'a Record)>) -> B
 pub fn of(state: &State, ended_at: &BTreeMap<MeasureId, i64>) -> Noise {
     let by_arm = by_arm(state);
     let groups: Vec<Group> = by_arm.into_iter().filter_map(|(trial, runs)| Group::of(trial, runs)).collect();
-    let policy = state.run.as_ref().map_or_else(Policy::default, |run| run.policy);
     let sigma = sigma(&groups);
     let residuals = sigma.map_or_else(Vec::new, |sigma| residuals(&groups, sigma.sd.estimate));
     let executed: BTreeSet<TrialId> = full_runs(state)
@@ -166,18 +165,14 @@ pub fn of(state: &State, ended_at: &BTreeMap<MeasureId, i64>) -> Noise {
         kurtosis: kurtosis(&residuals),
         drift: drift(state, &groups, ended_at),
         throughput: throughput(&groups),
-        detectable: gate::detectable(session::noise(state), &policy, POWER),
+        detectable: session::detectable(state, POWER),
         sigma,
     }
 }
 
 /// Runs with a score of the full budget.
 fn full_runs(state: &State) -> impl Iterator<Item = (&Run, &Score)> {
-    let runs = state.trials.iter().flat_map(|trial| &trial.runs);
-    runs.filter_map(|run| match &run.outcome {
-        Some(Outcome::Scored(score)) if run.measure.purpose != Purpose::Smoke => Some((run, score)),
-        _ => None,
-    })
+    state.runs().filter_map(|run| Some((run, run.score()?)))
 }
 
 type Runs<'a> = Vec<(&'a Run, &'a Score)>;

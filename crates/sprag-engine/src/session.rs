@@ -471,6 +471,12 @@ pub fn level(state: &State, arm: TrialId, beside: Option<TrialId>) -> Option<Lev
     Some(kept.iter().fold(start, |level, runs| level.followed_by(runs)))
 }
 
+/// The smallest true gain over the incumbent that is kept with about that probability, in units of the metric.
+pub fn detectable(state: &State, power: f64) -> Option<f64> {
+    let stands = level(state, state.incumbent?, None)?;
+    gate::detectable(noise(state), stands.variance, &policy(state), power)
+}
+
 /// Scores of a kept arm that did not help to select it: repeats of the baseline, its turns as incumbent, audits.
 /// As long as there are fewer than two, its own repeats count too; its screening run never does.
 pub fn unbiased_scores(state: &State, arm: TrialId) -> Vec<f64> {

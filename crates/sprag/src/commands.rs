@@ -1,5 +1,6 @@
 //! One file a subcommand: its arguments on top, with what `--help` teaches, then one `run`.
 
+pub mod certify;
 pub mod check;
 pub mod data;
 pub mod diff;

@@ -93,12 +93,26 @@ pub fn fact_name(name: &str) -> String {
     }
 }
 
-/// What an effect rests on.
+/// `1 pair`, `2 pairs`.
 pub fn pairs(pairs: u32) -> String {
-    match pairs {
+    if pairs == 1 { "1 pair".to_owned() } else { format!("{pairs} pairs") }
+}
+
+/// What an effect rests on.
+pub fn repeats(repeats: u32) -> String {
+    match repeats {
         0 => "1 screening run".to_owned(),
-        1 => "1 pair".to_owned(),
-        _ => format!("{pairs} pairs"),
+        1 => "1 repeat".to_owned(),
+        _ => format!("{repeats} repeats"),
+    }
+}
+
+/// An e-value: `0.31`, `148`, `3.2e9`.
+pub fn e_value(value: f64) -> String {
+    match value {
+        small if small < 10.0 => format!("{small:.2}"),
+        middle if middle < 1e6 => format!("{middle:.0}"),
+        large => format!("{large:.1e}"),
     }
 }
 

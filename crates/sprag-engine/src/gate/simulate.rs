@@ -17,7 +17,11 @@ use super::level::Level;
 use super::tentative::{self, Evidence, Look};
 use super::{Noise, online};
 use crate::record::{AuditEnd, Direction, Policy, Preset};
-use campaign::{Campaign, Regime, Spread};
+use campaign::Campaign;
+pub use campaign::{Regime, Spread};
+
+/// Gain, in sigma, below which a ratio to it says nothing.
+const LEAST_GAIN: f64 = 0.25;
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -85,8 +89,8 @@ pub struct CampaignFigures {
     pub certified_gain_sigma: f64,
     /// True gain of a loop without statistics.
     pub naive_gain_sigma: f64,
-    /// The tip's gain over the naive one.
-    pub ratio: f64,
+    /// The tip's gain over the naive one; `None` where the naive one has hardly any.
+    pub ratio: Option<f64>,
     /// Ideas that change nothing and were kept, over all such ideas.
     pub nulls_kept: f64,
     /// Keeps that do not help, over all keeps.
@@ -99,6 +103,26 @@ pub struct CampaignFigures {
     pub extra_runs: f64,
     /// Campaigns behind the figures.
     pub campaigns: u32,
+}
+
+/// Executions that one candidate, its anchors included, takes at most.
+fn candidate_runs(policy: &Policy) -> usize {
+    2 * policy.max_repeats as usize + 2
+}
+
+/// Executions that one audit takes at most.
+fn audit_runs(policy: &Policy) -> usize {
+    2 * policy.audit_pairs.max(audit::LEAST_PAIRS) as usize
+}
+
+/// Recorded groups that are long enough for every figure, and all groups.
+pub fn usable(kind: &Kind, policy: &Policy) -> (usize, usize) {
+    kind.usable(policy.baseline_repeats as usize, candidate_runs(policy).max(audit_runs(policy)))
+}
+
+/// Runs that a recorded group must have for every figure.
+pub fn least_runs(policy: &Policy) -> usize {
+    policy.baseline_repeats as usize / 2 + candidate_runs(policy).max(audit_runs(policy))
 }
 
 /// Measures a policy against one kind of noise.
@@ -137,7 +161,7 @@ pub fn study(kind: &Kind, request: &Request) -> Figures {
                 tip_gain_sigma: ours.tip,
                 certified_gain_sigma: ours.certified,
                 naive_gain_sigma: naive.tip,
-                ratio: ours.tip / naive.tip,
+                ratio: (naive.tip > LEAST_GAIN).then(|| ours.tip / naive.tip),
                 nulls_kept: ours.nulls_kept,
                 false_keeps: ours.false_keeps,
                 naive_false_keeps: naive.false_keeps,
@@ -168,7 +192,7 @@ struct Candidates {
 /// Candidates that are `effect` sigma better than an incumbent known from the calibration runs.
 fn candidates(kind: &Kind, effect: f64, request: &Request, salt: u64) -> Candidates {
     let policy = &request.policy;
-    let needed = 2 * policy.max_repeats as usize + 3;
+    let needed = candidate_runs(policy);
     let (mut kept, mut runs, mut n) = (0u32, 0u32, 0u32);
     kind.windows(
         policy.baseline_repeats as usize,
@@ -238,7 +262,7 @@ fn judge(pool: &[f64], trial: &mut Trial<'_>, policy: &Policy) -> bool {
 /// and the mean number of pairs.
 fn audits(kind: &Kind, effect: f64, request: &Request, salt: u64) -> (Share, f64) {
     let policy = &request.policy;
-    let most = policy.audit_pairs.max(audit::LEAST_PAIRS) as usize;
+    let most = audit_runs(policy) / 2;
     let level = online::level(1, 0, policy);
     let (mut certified, mut pairs, mut n) = (0u32, 0u32, 0u32);
     kind.windows(

@@ -86,9 +86,9 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
         let [gain, low, high] =
             [effect.gain, effect.low, effect.high].map(|value| numbers::signed(value, decimals));
         let so = if report.promising {
-            "promising: the loop would confirm it with pairs"
+            "promising: the loop would run it again"
         } else {
-            "not worth confirming"
+            "not worth running again"
         };
         println_or_stop(&format!("gain      {gain} [{low}, {high}] from 1 run; {so}"))?;
     }

@@ -29,6 +29,9 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     let Recorded { page, .. } = Recorded::load(context, &args.task)?;
     let wanted =
         |trial: &&TrialView| args.verdict.as_deref().is_none_or(|verdict| verdict == trial.mark.class());
+    if !args.json {
+        println_or_stop(&words::floor(&page))?;
+    }
     for trial in page.trials.iter().filter(wanted) {
         if args.json {
             println_or_stop(&serde_json::to_string(trial)?)?;

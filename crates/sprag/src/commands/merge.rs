@@ -9,8 +9,9 @@ use crate::exit_code::ExitCode;
 use crate::numbers;
 use crate::ui::tame;
 
-/// Bring the champion to your branch, as one commit with the evidence in its message
+/// Bring the certified champion to your branch, as one commit with the evidence in its message
 ///
+/// What was kept since the last audit that certified is tentative and stays behind; `sprag certify` audits it.
 /// The checkout must be clean. Nothing else of yours is touched by any command of sprag.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: sprag merge --branch main")]
@@ -20,6 +21,9 @@ pub struct Args {
     /// Branch to bring it to [default: the one checked out]
     #[arg(long)]
     branch: Option<String>,
+    /// Bring the tip, even if no audit has certified it
+    #[arg(long)]
+    tentative: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -29,7 +33,7 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     let task = context.task(&args.task.task)?;
     let setup = context.setup(task, args.task.run)?;
-    let merged = runner::merge(setup, args.branch.as_deref(), &mut ())?;
+    let merged = runner::merge(setup, args.branch.as_deref(), args.tentative, &mut ())?;
     if args.json {
         let runner::Merged { trial, commit, branch, message } = &merged;
         print_json(&json!({ "trial": trial, "commit": commit, "branch": branch, "message": message }))?;

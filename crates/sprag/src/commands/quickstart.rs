@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use sprag_engine::proposer::ProposerSpec;
-use sprag_engine::record::Budget;
+use sprag_engine::record::{Budget, Policy};
 use sprag_engine::runner;
 use sprag_engine::sandbox::Capabilities;
 use sprag_engine::state::State;
@@ -147,11 +147,12 @@ fn plan(args: &Args, dir: &Path, made: Option<&Task>, capabilities: &Capabilitie
         (true, n) => format!("complete, without {n} second wall(s); `sprag doctor` names them"),
         (false, _) => "incomplete; `sprag doctor` says why".to_owned(),
     };
+    let repeats = made.map_or_else(Policy::default, |task| task.gate).baseline_repeats;
     let verb = if made.is_some() { "resume" } else { "make" };
     eprintln!("machine   {cpu}, {cores} usable cores, {memory} memory, {}", machine.os);
     eprintln!("sandbox   {sandbox}");
     eprintln!(
-        "plan      {verb} {}; data, then the baseline 5 times, then trials of {budget} for {limit}",
+        "plan      {verb} {}; data, then the baseline {repeats} times, then trials of {budget} for {limit}",
         dir.display()
     );
     if let Some([one, _, _]) = machine.load_average
@@ -223,7 +224,7 @@ fn next_steps(task_dir: &Path, context: &Context) -> anyhow::Result<()> {
     println_or_stop(&format!("  {program} diff --task {task}              what the champion changed"))?;
     println_or_stop(&format!("  {program} run --task {task} --for 30m     go on"))?;
     println_or_stop(&format!(
-        "  {program} merge --task {task}             bring the champion to the task's main branch"
+        "  {program} merge --task {task}             bring the certified champion to the task's main branch"
     ))?;
     println_or_stop(&format!("  {program} run --task {task} --new --proposer 'command:YOUR-AGENT'"))
 }

@@ -39,6 +39,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
         print_json(trial)?;
         return Ok(ExitCode::Success);
     }
+    println_or_stop(&words::floor(page))?;
     println_or_stop(&words::trial_line(trial, page, context.terminal.colour_out))?;
     for (name, value) in rows(trial) {
         println_or_stop(&format!("  {name:<12} {}", tame(&value)))?;

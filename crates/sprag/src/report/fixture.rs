@@ -140,7 +140,7 @@ impl Builder {
     fn start(&mut self, title: &str) -> TrialId {
         let trial = self.state.trials.len() as TrialId;
         let parent = self.state.tip.clone().unwrap_or_default();
-        self.record(Record::TrialStarted { trial, proposer: "search".to_owned(), parent });
+        self.record(Record::TrialStarted { trial, proposer: "search".to_owned(), parent, again: None });
         self.now_seconds += 1;
         if trial > 0 {
             self.record(Record::Proposed(Proposed {
@@ -245,7 +245,7 @@ impl Builder {
             }
         }
         let half = 0.024 / f64::from(pairs.max(1)).sqrt();
-        (trial, Effect { gain, low: gain - half, high: gain + half, pairs, sigma: 0.0047 })
+        (trial, Effect { gain, low: gain - half, high: gain + half, runs: pairs, sigma: 0.0047 })
     }
 
     fn win(&mut self, title: &str, gain: f64, pairs: u32) {
@@ -295,7 +295,7 @@ impl Builder {
         let trial = self.state.incumbent.unwrap_or(0);
         let parent = self.state.trials[trial as usize].parent_trial.unwrap_or(0);
         let to = format!("{parent:040x}");
-        self.record(Record::UndoStarted { trial, to: to.clone() });
+        self.record(Record::UndoStarted { trial, to: to.clone(), audit: None });
         self.record(Record::Undone { trial, to });
     }
 

@@ -7,7 +7,7 @@ mod details;
 
 use std::fmt::Write;
 
-use sprag_engine::record::Budget;
+use sprag_engine::record::{AuditEnd, Budget};
 use sprag_measure::stats::Interval;
 
 use super::model::{DETECTABLE_POWER, Estimate, Headline, Mark, Noise, Page};
@@ -38,6 +38,7 @@ pub fn render(page: &Page) -> String {
         );
     }
     trials(&mut html, page);
+    audits(&mut html, page);
     if let Some(noise) = &page.noise {
         noise_floor(&mut html, page, noise);
     }
@@ -109,7 +110,17 @@ fn cards(html: &mut String, page: &Page, headline: &Headline) {
         headline.champion,
         escape(&headline.title)
     );
-    card(&format!("Champion, {}", escape(&page.metric)), &spread(&headline.score, decimals), &champion);
+    let level = match page.tentative {
+        0 => "certified",
+        _ => "tentative",
+    };
+    card(
+        &format!("Tip, {}", escape(&page.metric)),
+        &spread(&headline.score, decimals),
+        &format!("{champion} ({level})"),
+    );
+    let (value, note) = certified(page);
+    card("Certified champion", &value, &note);
     match &headline.gain {
         Some(gain) => card(
             "Gain over the baseline",
@@ -128,13 +139,88 @@ fn cards(html: &mut String, page: &Page, headline: &Headline) {
             "Smallest gain it can see",
             &numbers::plain(detectable, decimals),
             &format!(
-                "a candidate that is really better by this much wins {:.0} times in 10, with up to {} pairs at error level {}",
+                "a candidate that is really better by this much wins {:.0} times in 10, with up to {} repeats at error level {}",
                 DETECTABLE_POWER * 10.0,
-                page.policy.max_pairs,
+                page.policy.max_repeats,
                 page.policy.alpha
             ),
         ),
         None => card("Smallest gain it can see", "unknown", "the noise is not known"),
+    }
+    html.push_str("</section>\n");
+}
+
+/// The certified champion and what it rests on.
+fn certified(page: &Page) -> (String, String) {
+    let certified = page.certified.filter(|trial| *trial > 0);
+    let audit = certified.and_then(|trial| {
+        let mut audits = page.audits.iter().rev();
+        audits.find(|audit| audit.tip == trial && audit.end == Some(AuditEnd::Certified))
+    });
+    match (certified, audit.and_then(|audit| audit.effect)) {
+        (Some(trial), Some(effect)) => (
+            format!("<a href=\"#trial-{trial}\">trial {trial}</a>"),
+            format!(
+                "{} over the champion before it, in {} pairs with fresh seeds",
+                numbers::signed(effect.gain, page.decimals),
+                effect.runs
+            ),
+        ),
+        (Some(trial), None) => (format!("trial {trial}"), "by an audit".to_owned()),
+        (None, _) => ("none yet".to_owned(), "no audit has borne a gain out".to_owned()),
+    }
+}
+
+fn audits(html: &mut String, page: &Page) {
+    if page.audits.is_empty() {
+        return;
+    }
+    html.push_str("<section>\n<h2>Audits</h2>\n");
+    push(
+        html,
+        format_args!(
+            "<p>Every few keeps the tip runs against the last certified champion with fresh seeds, both arms taking \
+             turns. All audits so far certify falsely at most {:.3} times in expectation.</p>\n<div class=\"scroll\"><table>\n\
+             <tr><th>audit</th><th>tip</th><th>over</th><th>keeps</th><th>gain</th><th>interval</th><th>pairs</th>\
+             <th>e-value</th><th>needed</th><th></th></tr>\n",
+            page.expected_false_certifications
+        ),
+    );
+    for audit in &page.audits {
+        let (gain, interval, pairs) = audit.effect.map_or(Default::default(), |effect| {
+            let [gain, low, high] =
+                [effect.gain, effect.low, effect.high].map(|end| numbers::signed(end, page.decimals));
+            (gain, format!("{low} .. {high}"), effect.runs.to_string())
+        });
+        push(
+            html,
+            format_args!(
+                "<tr><td class=\"number\">{}</td><td class=\"number\"><a href=\"#trial-{}\">{}</a></td><td class=\"number\">{}</td>\
+                 <td class=\"number\">{}</td><td class=\"number\">{gain}</td><td class=\"number\">{interval}</td>\
+                 <td class=\"number\">{pairs}</td><td class=\"number\">{}</td><td class=\"number\">{}</td><td>{}</td></tr>\n",
+                audit.id,
+                audit.tip,
+                audit.tip,
+                audit.against,
+                audit.keeps,
+                audit.e_value.map_or(String::new(), numbers::e_value),
+                numbers::e_value(1.0 / audit.level),
+                audit.end.map_or("under way", AuditEnd::word)
+            ),
+        );
+    }
+    html.push_str("</table></div>\n");
+    if let Some(score) = page.holdout {
+        push(
+            html,
+            format_args!(
+                "<p>Of the sealed holdout {} is shown, after {} of {} queries. It moves only by more than the noise of \
+                 one run.</p>\n",
+                numbers::plain(score, page.decimals),
+                page.holdout_queries,
+                page.policy.holdout_queries
+            ),
+        );
     }
     html.push_str("</section>\n");
 }
@@ -282,9 +368,12 @@ fn provenance(html: &mut String, page: &Page) {
         own("report by", format!("sprag {} at {}", page.made_by, page.generated_at)),
         own("proposers", page.proposers.join(", ")),
         own("baseline repeats", policy.baseline_repeats.to_string()),
-        own("error level of a WIN", format!("{} (one-sided)", policy.alpha)),
-        own("confirmed above", format!("{} standard errors", policy.screen_z)),
-        own("most pairs", policy.max_pairs.to_string()),
+        own("gate", policy.preset.to_string()),
+        own("repeated above", format!("{} standard errors", policy.screen_z)),
+        own("error level of a look", format!("{} (one-sided)", policy.alpha)),
+        own("most repeats", policy.max_repeats.to_string()),
+        own("level of an audit", format!("at most {}", policy.audit_alpha)),
+        own("false share of all certified", format!("at most {}, by e-LOND", policy.audit_fdr)),
         own("resumed", format!("{} times", page.resumed)),
         own("torn lines repaired", page.repaired.to_string()),
         own("base commit", page.base.clone()),

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
-use sprag_engine::record::{Budget, Direction, Measure, Policy, TrialId, Verdict};
+use sprag_engine::record::{AuditEnd, AuditId, Budget, Direction, Measure, Policy, TrialId, Verdict};
 use sprag_engine::state::Trial;
 use sprag_measure::stats::{self, Interval, mean};
 
@@ -85,6 +85,20 @@ pub struct Page {
     pub headline: Option<Headline>,
     /// The noise floor, once there is a repeat of the baseline.
     pub noise: Option<Noise>,
+    /// Trial whose code is the certified champion.
+    pub certified: Option<TrialId>,
+    /// Keeps since then that no audit has certified.
+    pub tentative: usize,
+    /// Audits in order.
+    pub audits: Vec<AuditView>,
+    /// Most false certifications that all audits so far have in expectation: the sum of their levels.
+    pub expected_false_certifications: f64,
+    /// The score that is shown of the sealed holdout.
+    pub holdout: Option<f64>,
+    /// Times the holdout was asked.
+    pub holdout_queries: u32,
+    /// Executions that the machine disturbed, which were made again.
+    pub disturbed: usize,
     /// How many trials ended how.
     pub counts: Counts,
     /// Where the time went.
@@ -103,6 +117,29 @@ pub struct Page {
     pub data: Vec<(String, String)>,
     /// Commands that repeat the run.
     pub reproduce: Vec<String>,
+}
+
+/// One audit as views show it.
+#[derive(Clone, Debug, Serialize)]
+pub struct AuditView {
+    /// Number.
+    pub id: AuditId,
+    /// The trial that was audited.
+    pub tip: TrialId,
+    /// The certified champion then.
+    pub against: TrialId,
+    /// Keeps between the two.
+    pub keeps: u32,
+    /// The level granted to it.
+    pub level: f64,
+    /// How it ended; `None` while it is under way.
+    pub end: Option<AuditEnd>,
+    /// The evidence that the tip is better.
+    pub e_value: Option<f64>,
+    /// The tip's advantage, with an interval that holds however often the pairs were looked at.
+    pub effect: Option<EffectView>,
+    /// In plain words.
+    pub reason: Option<String>,
 }
 
 /// A mean that is never shown without its spread and count.
@@ -366,8 +403,8 @@ pub struct EffectView {
     pub low: f64,
     /// Upper end.
     pub high: f64,
-    /// Pairs; 0: one screening run alone.
-    pub pairs: u32,
+    /// The candidate's repeats; 0: one screening run alone.
+    pub runs: u32,
     /// Standard deviation of one run.
     pub sigma: f64,
     /// `gain / sigma`; `None` without noise.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sprag_engine::event::{Event, Observer, Phase, Progress};
-use sprag_engine::record::{Measure, Purpose, Record, TrialId};
+use sprag_engine::record::{AuditId, Measure, Outcome, Purpose, Reason, Record, TrialId};
 use sprag_engine::state::State;
 
 use super::live::Live;
@@ -162,12 +162,30 @@ impl Screen {
                 ));
             }
             // What follows is not that phase any more, even before the next one is announced.
+            Record::Measured { outcome: Outcome::Invalid(invalid), .. }
+                if invalid.reason == Reason::Machine =>
+            {
+                self.now = None;
+                self.talk(&format!(
+                    "the machine was disturbed, this execution is made again: {}",
+                    tame(&invalid.detail)
+                ));
+            }
             Record::Built { .. } | Record::Measured { .. } => self.now = None,
             Record::Decided { trial, .. } => self.decided(*trial),
             Record::ProposerStopped { reason, .. } => {
                 self.talk(&format!("no more proposals: {}", tame(reason)))
             }
-            Record::Undone { trial, .. } => self.talk(&format!("trial {trial} was taken back")),
+            Record::Undone { trial, .. } => {
+                let audit = self.state.trial(*trial).and_then(|trial| trial.failed_audit);
+                let why = audit.map_or(String::new(), |audit| format!(": audit {audit} did not bear it out"));
+                self.talk(&format!("trial {trial} was taken back{why}"));
+            }
+            Record::AuditStarted { audit, tip, against, keeps, .. } => {
+                let keeps = if *keeps == 1 { "1 keep".to_owned() } else { format!("{keeps} keeps") };
+                self.talk(&format!("audit {audit}: {keeps}, trial {tip} against trial {against}"));
+            }
+            Record::Audited { audit, .. } => self.audited(*audit),
             Record::RunFinished { reason } => self.talk(&format!("run finished: {}", tame(reason))),
             _ => {}
         }
@@ -183,6 +201,17 @@ impl Screen {
         let Some(page) = self.page() else { return };
         let Some(trial) = page.trials.get(id as usize) else { return };
         let line = words::trial_line(trial, &page, self.terminal.colour_out);
+        self.live.wipe();
+        let mut stream = std::io::stdout().lock();
+        let _ = writeln!(stream, "{line}").and_then(|()| stream.flush());
+    }
+
+    /// The one line of an audit; a result, too.
+    fn audited(&mut self, id: AuditId) {
+        self.now = None;
+        let Some(page) = self.page() else { return };
+        let Some(audit) = page.audits.iter().find(|audit| audit.id == id) else { return };
+        let line = words::audit_line(audit, page.decimals);
         self.live.wipe();
         let mut stream = std::io::stdout().lock();
         let _ = writeln!(stream, "{line}").and_then(|()| stream.flush());
@@ -211,7 +240,7 @@ impl Screen {
         self.talk(&line);
     }
 
-    /// What is executed, in words: `baseline run 2 of 5`, `run`, `pair 1, incumbent`.
+    /// What is executed, in words: `baseline run 2 of 10`, `run`, `repeat 1`, `audit 2, pair 1, tip`.
     fn what(&self, now: &Now) -> String {
         let Some(measure) = &now.measure else { return "run".to_owned() };
         let trial = self.state.trial(now.trial);
@@ -224,10 +253,19 @@ impl Screen {
                 let repeats = self.state.run.as_ref().map_or(0, |run| run.policy.baseline_repeats);
                 format!("baseline run {} of {repeats}", runs(Purpose::Baseline))
             }
+            Purpose::Confirm if measure.arm != now.trial => "incumbent beside it".to_owned(),
             Purpose::Confirm => {
-                let arm = if measure.arm == now.trial { "candidate" } else { "incumbent" };
-                format!("pair {}, {arm}", runs(Purpose::Confirm).div_ceil(2))
+                let own = trial.into_iter().flat_map(|trial| trial.scores(trial.id, Purpose::Confirm));
+                format!("repeat {}", own.count() + 1)
             }
+            Purpose::Anchor => "incumbent again".to_owned(),
+            Purpose::Audit => {
+                let Some(audit) = self.state.open_audit() else { return "audit".to_owned() };
+                let arm = if measure.arm == audit.tip { "tip" } else { "champion" };
+                let pair = sprag_engine::session::audit_pairs(&self.state, audit).len() + 1;
+                format!("audit {}, pair {pair}, {arm}", audit.id)
+            }
+            Purpose::Holdout => "sealed holdout".to_owned(),
             Purpose::Smoke => "smoke test".to_owned(),
             Purpose::Screen => "run".to_owned(),
             Purpose::Check => "check".to_owned(),
@@ -349,10 +387,10 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_says_which_arm_runs() {
+    fn a_repeat_says_which_arm_runs() {
         let screen = screen(Limits { seconds: None, trials: Some(30) });
         let line = screen.line(&now(&screen, Purpose::Confirm, 21, Phase::Evaluate));
-        assert!(line.starts_with("trial 25  pair 1, incumbent, evaluate"), "{line}");
+        assert!(line.starts_with("trial 25  incumbent beside it, evaluate"), "{line}");
         assert!(line.ends_with("24 of 30 tried, 4 kept"), "{line}");
     }
 

@@ -1,11 +1,13 @@
 //! A trial, a headline and counts as lines of text; console, `log`, `status` and `show` share them.
 
+use sprag_engine::record::AuditEnd;
+
 use crate::numbers;
-use crate::report::model::{Counts, EffectView, Estimate, Headline, Mark, Page, TrialView};
+use crate::report::model::{AuditView, Counts, EffectView, Estimate, Headline, Mark, Page, TrialView};
 
 use super::{Tone, tame, toned};
 
-/// Columns that gain, interval and pairs take.
+/// Columns that gain, interval and repeats take.
 const EFFECT_COLUMNS: usize = 38;
 
 /// One finished (or open) trial on one line: number, verdict, what it rests on, title, reason.
@@ -31,11 +33,11 @@ pub fn trial_line(trial: &TrialView, page: &Page, colour: bool) -> String {
     line.trim_end().to_owned()
 }
 
-/// `+0.0312 [+0.0062, +0.0562] 2 pairs`.
+/// `+0.0312 [+0.0062, +0.0562] 2 repeats`.
 pub fn effect(effect: &EffectView, decimals: usize) -> String {
     let [gain, low, high] =
         [effect.gain, effect.low, effect.high].map(|value| numbers::signed(value, decimals));
-    let rests = if effect.pairs == 0 { "1 run".to_owned() } else { numbers::pairs(effect.pairs) };
+    let rests = if effect.runs == 0 { "1 run".to_owned() } else { numbers::repeats(effect.runs) };
     format!("{gain} [{low}, {high}] {rests}")
 }
 
@@ -48,16 +50,73 @@ pub fn estimate(estimate: &Estimate, decimals: usize) -> String {
     }
 }
 
+/// The first line of every view: what this run can tell from noise, and what it cannot.
+pub fn floor(page: &Page) -> String {
+    match page.headline.as_ref().and_then(|headline| headline.detectable) {
+        Some(detectable) => format!(
+            "floor     {}: a true gain of {} is found 8 times in 10, smaller ones less often",
+            page.metric,
+            numbers::plain(detectable, page.decimals)
+        ),
+        None => format!("floor     {}: not known before the baseline is measured", page.metric),
+    }
+}
+
+/// What was certified, with what it rests on; empty before the first audit.
+pub fn audits(page: &Page) -> Vec<String> {
+    let mut lines: Vec<String> = page.audits.iter().map(|audit| audit_line(audit, page.decimals)).collect();
+    let ended = page.audits.iter().filter(|audit| audit.end.is_some()).count();
+    if ended > 0 {
+        lines.push(format!(
+            "          of {ended} audits at most {:.3} certify falsely in expectation",
+            page.expected_false_certifications
+        ));
+    }
+    lines
+}
+
+/// One audit on one line.
+pub fn audit_line(audit: &AuditView, decimals: usize) -> String {
+    let word = audit.end.map_or("under way", AuditEnd::word);
+    let what = format!("audit {:>3} {word:<10} trial {} over trial {}", audit.id, audit.tip, audit.against);
+    let Some(effect) = &audit.effect else {
+        return format!("{what}: {}", audit.reason.as_deref().map(tame).unwrap_or_default());
+    };
+    let [gain, low, high] = [effect.gain, effect.low, effect.high].map(|end| numbers::signed(end, decimals));
+    format!(
+        "{what}: {gain} [{low}, {high}] in {} fresh pairs, e-value {}",
+        effect.runs,
+        numbers::e_value(audit.e_value.unwrap_or_default())
+    )
+}
+
 /// The champion with its gain over the baseline, as lines.
 pub fn headline(headline: &Headline, page: &Page) -> Vec<String> {
     let decimals = page.decimals;
-    let mut lines = vec![format!("baseline  {} {}", page.metric, estimate(&headline.baseline, decimals))];
+    let mut lines =
+        vec![floor(page), format!("baseline  {} {}", page.metric, estimate(&headline.baseline, decimals))];
+    match page.certified {
+        Some(certified) if certified > 0 => {
+            let title = page.trials.get(certified as usize).map_or("", |trial| trial.title.as_str());
+            lines.push(format!("certified trial {certified}: {}", tame(title)));
+        }
+        _ => lines.push("certified nothing over the baseline yet".to_owned()),
+    }
     match &headline.gain {
-        None => lines.push("champion  the baseline: nothing better was found yet".to_owned()),
+        None => lines.push("tip       the baseline: nothing better was found yet".to_owned()),
         Some(gain) => {
             let id = headline.champion;
             let score = estimate(&headline.score, decimals);
-            lines.push(format!("champion  {} {score}  trial {id}: {}", page.metric, tame(&headline.title)));
+            let level = match page.tentative {
+                0 => "certified".to_owned(),
+                1 => "1 keep tentative".to_owned(),
+                keeps => format!("{keeps} keeps tentative"),
+            };
+            lines.push(format!(
+                "tip       {} {score}  trial {id}: {} ({level})",
+                page.metric,
+                tame(&headline.title)
+            ));
             let [estimate, low, high] =
                 [gain.estimate, gain.low, gain.high].map(|end| numbers::signed(end, decimals));
             lines.push(format!(
@@ -66,11 +125,18 @@ pub fn headline(headline: &Headline, page: &Page) -> Vec<String> {
             ));
         }
     }
-    if let Some(detectable) = headline.detectable {
+    lines.extend(audits(page));
+    if let Some(score) = page.holdout {
         lines.push(format!(
-            "floor     a true gain of {} is found 8 times in 10",
-            numbers::plain(detectable, decimals)
+            "holdout   {} {} is shown of the sealed holdout, after {} of {} queries",
+            page.metric,
+            numbers::plain(score, decimals),
+            page.holdout_queries,
+            page.policy.holdout_queries
         ));
+    }
+    if page.disturbed > 0 {
+        lines.push(format!("machine   {} executions were disturbed and made again", page.disturbed));
     }
     lines
 }
@@ -120,13 +186,13 @@ mod tests {
         let page = fixture::filled_page();
         for (id, expected) in [
             (0, "trial   0  BASELINE      2.4132 ± 0.0048 (sd, n=5)               the code as it was"),
-            (2, "trial   2  WIN           +0.0312 [+0.0062, +0.0562] 2 pairs      N_LAYER 4 -> 3"),
+            (2, "trial   2  WIN           +0.0312 [+0.0062, +0.0562] 2 repeats    N_LAYER 4 -> 3"),
             (5, "trial   5  LOSS          -0.0212 [-0.0339, -0.0064] 1 run        N_HEAD 4 -> 8"),
             (
                 3,
                 "trial   3  INVALID       memory                                  BATCH_SIZE 16 -> 256 (used 8.4 GiB of 8.0 GiB)",
             ),
-            (10, "trial  10  UNDONE        +0.0241 [+0.0048, +0.0434] 2 pairs      SEQ_LEN 256 -> 192"),
+            (10, "trial  10  UNDONE        +0.0241 [+0.0048, +0.0434] 2 repeats    SEQ_LEN 256 -> 192"),
             (25, "trial  25  OPEN                                                  N_LAYER 3 -> 2"),
         ] {
             assert_eq!(trial_line(&page.trials[id], &page, false), expected);

@@ -36,7 +36,26 @@ pub enum Spread {
     Exponential,
 }
 
+impl Spread {
+    /// In a word.
+    pub fn words(self) -> &'static str {
+        match self {
+            Spread::Equal => "equal",
+            Spread::Exponential => "exponential",
+        }
+    }
+}
+
 impl Regime {
+    /// In a few words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Regime::Rich => "rich: 25 % help by 1.5",
+            Regime::Late => "late: 10 % help by 1",
+            Regime::Plateau => "plateau: 5 % help by 0.7",
+        }
+    }
+
     /// All of them.
     pub const ALL: [Regime; 3] = [Regime::Rich, Regime::Late, Regime::Plateau];
 

@@ -79,7 +79,7 @@ fn effect_cells(html: &mut String, page: &Page, effect: &EffectView) {
         html,
         format_args!(
             "<span class=\"number gain\">{gain}{sigmas}</span><span class=\"number\">{low} .. {high}</span><span class=\"rests\">{}</span>",
-            numbers::pairs(effect.pairs)
+            numbers::repeats(effect.runs)
         ),
     );
 }
@@ -231,7 +231,10 @@ fn purpose(purpose: sprag_engine::record::Purpose) -> &'static str {
         Purpose::Baseline => "baseline",
         Purpose::Smoke => "smoke test",
         Purpose::Screen => "screening",
-        Purpose::Confirm => "pair",
+        Purpose::Confirm => "repeat",
+        Purpose::Anchor => "anchor",
+        Purpose::Audit => "audit",
+        Purpose::Holdout => "holdout",
         Purpose::Check => "check",
     }
 }

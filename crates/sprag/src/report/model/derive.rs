@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use sprag_engine::record::{Budget, Direction, Outcome, Policy, Purpose, Score, TrialId, Verdict};
-use sprag_engine::state::{Run, State, Trial};
+use sprag_engine::record::{
+    Budget, Direction, Effect, Outcome, Policy, Purpose, Reason, Score, TrialId, Verdict,
+};
+use sprag_engine::state::{Audit, Run, State, Trial};
 use sprag_engine::{gate, session};
 use sprag_measure::clock;
 use sprag_measure::stats::{self, Interval};
 
 use super::{
-    Counts, Curve, DETECTABLE_POWER, EffectView, Estimate, Extras, FORMAT, FactView, Headline, Mark,
-    MeasurementView, Noise, Page, Repeat, Scoring, TimeSplit, TrialView,
+    AuditView, Counts, Curve, DETECTABLE_POWER, EffectView, Estimate, Extras, FORMAT, FactView, Headline,
+    Mark, MeasurementView, Noise, Page, Repeat, Scoring, TimeSplit, TrialView,
 };
 use crate::numbers;
 
@@ -28,6 +30,18 @@ pub fn page(state: &State, extras: Extras) -> Option<Page> {
         decimals: numbers::decimals(sigma),
         headline: headline(state, &run.policy),
         noise,
+        certified: state.certified,
+        tentative: state.uncertified().len(),
+        audits: state.audits.iter().map(audit_view).collect(),
+        expected_false_certifications: state
+            .audits
+            .iter()
+            .filter(|audit| audit.end.is_some())
+            .map(|audit| audit.level)
+            .sum(),
+        holdout: state.holdout,
+        holdout_queries: state.holdout_queries(),
+        disturbed: disturbed(state),
         counts: counts(state),
         time: time_split(state),
         scoring: scoring(state, run.budget),
@@ -129,14 +143,7 @@ fn trial_view(state: &State, trial: &Trial, levels: &Levels, diff: Option<String
         paths: proposed.map(|proposed| proposed.paths.clone()).unwrap_or_default(),
         insertions: proposed.map_or(0, |proposed| proposed.insertions),
         deletions: proposed.map_or(0, |proposed| proposed.deletions),
-        effect: effect.map(|effect| EffectView {
-            gain: effect.gain,
-            low: effect.low,
-            high: effect.high,
-            pairs: effect.pairs,
-            sigma: effect.sigma,
-            sigmas: (effect.sigma > 0.0).then(|| effect.gain / effect.sigma),
-        }),
+        effect: effect.map(effect_view),
         level,
         level_interval,
         incumbent_level: levels.get(trial.parent_trial),
@@ -151,6 +158,35 @@ fn trial_view(state: &State, trial: &Trial, levels: &Levels, diff: Option<String
         started_at: trial.started_at.clone(),
         decided_at: trial.decided_at.clone(),
     }
+}
+
+fn effect_view(effect: Effect) -> EffectView {
+    EffectView {
+        gain: effect.gain,
+        low: effect.low,
+        high: effect.high,
+        runs: effect.runs,
+        sigma: effect.sigma,
+        sigmas: (effect.sigma > 0.0).then(|| effect.gain / effect.sigma),
+    }
+}
+
+fn audit_view(audit: &Audit) -> AuditView {
+    AuditView {
+        id: audit.id,
+        tip: audit.tip,
+        against: audit.against,
+        keeps: audit.keeps,
+        level: audit.level,
+        end: audit.end,
+        e_value: audit.e_value,
+        effect: audit.effect.map(effect_view),
+        reason: audit.reason.clone(),
+    }
+}
+
+fn disturbed(state: &State) -> usize {
+    state.runs().filter_map(Run::invalid).filter(|invalid| invalid.reason == Reason::Machine).count()
 }
 
 fn measurement_view(run: &Run) -> MeasurementView {
@@ -241,7 +277,7 @@ fn headline(state: &State, policy: &Policy) -> Option<Headline> {
         score,
         baseline,
         gain: (champion.id != 0).then(|| gain_over(score, baseline, state.direction(), policy)).flatten(),
-        detectable: gate::detectable(session::noise(state), policy, DETECTABLE_POWER),
+        detectable: session::detectable(state, DETECTABLE_POWER),
     })
 }
 
@@ -360,7 +396,8 @@ mod tests {
     #[test]
     fn a_run_that_stood_still_for_a_week_did_not_work_for_a_week() {
         let mut state = State::default();
-        let started = Record::TrialStarted { trial: 0, proposer: String::new(), parent: String::new() };
+        let started =
+            Record::TrialStarted { trial: 0, proposer: String::new(), parent: String::new(), again: None };
         let built = |seconds| Record::Built { trial: 0, attempt: 0, seconds, error: None, timed_out: false };
         state.apply("2026-01-01T00:00:00Z", &started);
         state.apply("2026-01-01T00:00:30Z", &built(20.0));

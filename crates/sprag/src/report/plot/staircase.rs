@@ -184,7 +184,7 @@ fn tooltip(page: &Page, trial: &TrialView) -> String {
     if let Some(effect) = &trial.effect {
         let [gain, low, high] =
             [effect.gain, effect.low, effect.high].map(|value| numbers::signed(value, page.decimals));
-        push(&mut text, format_args!("\ngain {gain} [{low}, {high}], {}", numbers::pairs(effect.pairs)));
+        push(&mut text, format_args!("\ngain {gain} [{low}, {high}], {}", numbers::repeats(effect.runs)));
     }
     if let Some((reason, detail)) = &trial.invalid {
         push(&mut text, format_args!("\n{reason}: {detail}"));
