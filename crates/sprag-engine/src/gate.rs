@@ -13,6 +13,8 @@
 //! candidate that is noisier than the incumbent widens its own interval. Pairing is assumed to buy nothing
 //! (variance of a difference = twice the variance of a run), which is conservative when seeds matter.
 
+pub mod throughput;
+
 use sprag_measure::stats::{mean, student_t_quantile};
 
 use crate::record::{Direction, Effect, Policy, Verdict};

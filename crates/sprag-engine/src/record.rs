@@ -428,6 +428,9 @@ pub enum Reason {
     NoMetric,
     /// The evaluator itself failed: nobody's fault but the task's.
     Evaluator,
+    /// The machine was slower than usual while it ran, for reasons outside the candidate: the execution is
+    /// repeated.
+    Machine,
 }
 
 /// What was decided on a trial.
@@ -496,6 +499,7 @@ impl Reason {
             Reason::Protocol => "protocol",
             Reason::NoMetric => "no-metric",
             Reason::Evaluator => "evaluator",
+            Reason::Machine => "machine",
         }
     }
 }
