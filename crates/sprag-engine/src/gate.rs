@@ -21,6 +21,8 @@ pub mod tentative;
 
 pub mod replay;
 
+pub mod throughput;
+
 use sprag_measure::stats::{mean, student_t_quantile};
 
 use crate::record::{Direction, Effect, Policy, Verdict};

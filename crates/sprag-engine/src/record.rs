@@ -100,6 +100,15 @@ pub enum Record {
         /// Wall seconds of the whole execution, start-up and evaluation included.
         seconds: f64,
     },
+    /// An earlier execution turns out to have been disturbed by the machine: its score does not count any more.
+    Disqualified {
+        /// The trial on whose behalf it was made.
+        trial: TrialId,
+        /// The measurement.
+        measure: MeasureId,
+        /// How it is known.
+        detail: String,
+    },
     /// The gate, or a rule before it, decided on the trial.
     Decided {
         /// The trial.
@@ -600,7 +609,8 @@ pub enum Reason {
     NoMetric,
     /// The evaluator itself failed: nobody's fault but the task's.
     Evaluator,
-    /// The machine was slower than it is for reasons outside the candidate: the execution is repeated.
+    /// The machine was slower than usual while it ran, for reasons outside the candidate: the execution is
+    /// repeated.
     Machine,
 }
 

@@ -3,16 +3,22 @@
 //! No process, clock or file: `runner` carries steps out and records what came of them. Asking twice without
 //! recording gives the same step, which is what makes a run resumable after a kill at any moment.
 
-use crate::gate::chain::Plan;
-use crate::gate::ladder::{self, Rung};
-use crate::gate::level::Level;
+mod audits;
+mod disturbance;
+mod evidence;
+
+use crate::gate;
 use crate::gate::tentative::{self, Evidence, Look};
-use crate::gate::{self, Noise, audit, online};
 use crate::record::{
     AuditEnd, AuditId, Budget, Direction, Effect, Invalid, Measure, MeasureId, Outcome, Policy, Preset,
     Purpose, Reason, TrialId, Verdict,
 };
-use crate::state::{Audit, Pending, Run, State, Trial};
+use crate::state::{Pending, Run, State, Trial};
+use audits::{step_of_audit, step_of_chain, to_try_again};
+
+pub use audits::audit_pairs;
+pub use disturbance::disturbance;
+pub use evidence::{detectable, level, noise, unbiased_scores};
 
 /// Repairs a proposer may try after a failed build.
 pub const MAX_REPAIRS: u32 = 2;
@@ -25,7 +31,7 @@ pub const MAX_REJECTIONS: u32 = 8;
 pub const MAX_UNFINISHED: usize = 2;
 
 /// Executions under one seed that the machine spoilt, after which they are given up.
-pub const MAX_DISTURBED: usize = 3;
+pub const MAX_DISTURBED: usize = 4;
 
 /// What the session must know besides the ledger.
 #[derive(Clone, Copy, Debug)]
@@ -166,153 +172,6 @@ fn end_of_run(state: &State, last: &Trial, rules: Rules) -> Option<String> {
     rules.max_trials.is_some_and(|most| last.id >= most).then(|| format!("{} trials were made", last.id))
 }
 
-/// A keep that was undone because of one before it, and whose change was not tried on its own since.
-fn to_try_again(state: &State) -> Option<TrialId> {
-    let undone_by = |trial: TrialId| state.trial(trial).and_then(|trial| trial.failed_audit);
-    let waits = |trial: &&Trial| {
-        trial.failed_audit.is_some()
-            && trial.again.is_none()
-            && trial.parent_trial.is_some_and(|parent| undone_by(parent) == trial.failed_audit)
-            && !state.trials.iter().any(|other| other.again == Some(trial.id))
-    };
-    state.trials.iter().find(waits).map(|trial| trial.id)
-}
-
-/// What is due about the keeps since the certified champion.
-fn step_of_chain(state: &State, now: bool) -> Option<Step> {
-    let (policy, keeps) = (policy(state), state.uncertified());
-    match state.chain.plan(&policy, now) {
-        Plan::Wait => None,
-        Plan::Undo => {
-            let audit = state.audits.last().map_or(0, |audit| audit.id);
-            keeps.last().map(|newest| Step::TakeBack(*newest, audit))
-        }
-        Plan::Audit(first) => {
-            let audit = state.audits.len() as AuditId + 1;
-            let certified =
-                state.audits.iter().filter(|audit| audit.end == Some(AuditEnd::Certified)).count();
-            Some(Step::StartAudit(StartAudit {
-                audit,
-                tip: *keeps.get((first as usize).checked_sub(1)?)?,
-                against: state.certified?,
-                keeps: first,
-                level: online::level(audit, certified as u32, &policy),
-            }))
-        }
-    }
-}
-
-fn step_of_audit(state: &State, audit: &Audit, rules: Rules) -> Step {
-    let (policy, direction) = (policy(state), state.direction());
-    let noise = noise_before(state, audit.first_measure);
-    let pairs = audit_pairs(state, audit);
-    let differences: Vec<f64> =
-        pairs.iter().map(|&(tip, champion)| gate::advantage(tip, champion, direction)).collect();
-    let close = |end: AuditEnd, holdout: Option<f64>, reason: String| {
-        let e_value = audit::e_value(&differences, noise).unwrap_or(1.0).min(f64::MAX);
-        let effect = audit_effect(&differences, noise, audit.level);
-        Step::EndAudit(EndAudit { audit: audit.id, end, e_value, effect, holdout, reason })
-    };
-    let seed_number = pairs.len() as u32;
-    let spoilt = audit_runs(state, audit).filter_map(Run::invalid);
-    let spoilt: Vec<&Invalid> = spoilt.filter(|invalid| invalid.reason != Reason::Machine).collect();
-    if let Some(invalid) = spoilt.first() {
-        let reason = format!("an arm gave no score: {invalid}");
-        return close(AuditEnd::Open, None, reason);
-    }
-    let (end, words) = match audit::judge(&differences, noise, audit.level, &policy) {
-        None => {
-            // Interleaved: the arm that goes first alternates (ABBA), as in confirmation.
-            let seed = seed_of(state, audit.id, Purpose::Audit, seed_number);
-            let order =
-                if seed_number % 2 == 0 { [audit.tip, audit.against] } else { [audit.against, audit.tip] };
-            let done = |arm: TrialId| audit_scores(state, audit, arm).any(|(used, _)| used == seed);
-            let arm = if done(order[0]) { order[1] } else { order[0] };
-            return measure_for_audit(state, audit, arm, Purpose::Audit, seed)
-                .unwrap_or_else(|why| close(AuditEnd::Open, None, why));
-        }
-        Some(AuditEnd::Certified) => (AuditEnd::Certified, "better than the last certified champion"),
-        Some(AuditEnd::Failed) => (AuditEnd::Failed, "the pairs do not bear the gain out"),
-        Some(AuditEnd::Open) => (AuditEnd::Open, "the pairs speak for it, not loudly enough"),
-    };
-    let reason = format!("{words}, over {} pairs with fresh seeds", differences.len());
-    if end != AuditEnd::Certified || !rules.holdout {
-        return close(end, None, reason);
-    }
-    // The champion first, where nothing is shown of the holdout yet: one score alone says nothing.
-    let mut arms = vec![audit.tip];
-    if state.holdout.is_none() {
-        arms.insert(0, audit.against);
-    }
-    let asked = |arm: TrialId| {
-        let own = audit_runs(state, audit).filter(|run| run.measure.arm == arm);
-        own.filter(|run| run.measure.purpose == Purpose::Holdout).find_map(|run| match &run.outcome {
-            Some(Outcome::Scored(score)) => Some(score.value),
-            _ => None,
-        })
-    };
-    for arm in &arms {
-        if asked(*arm).is_none() {
-            if ladder::left(state.holdout_queries(), &policy) == 0 {
-                return close(end, None, format!("{reason}; the holdout's queries are spent"));
-            }
-            let seed = seed_of(state, audit.id, Purpose::Holdout, u32::from(*arm == audit.tip));
-            return measure_for_audit(state, audit, *arm, Purpose::Holdout, seed)
-                .unwrap_or_else(|why| close(AuditEnd::Open, None, why));
-        }
-    }
-    let Some(score) = asked(audit.tip) else { return close(end, None, reason) };
-    let shown = state.holdout.or_else(|| asked(audit.against));
-    let Rung { shown, contradicts, .. } = ladder::climb(score, shown, noise, direction);
-    if contradicts {
-        let reason = format!("{reason}, but on the sealed holdout it is worse than what is shown of it");
-        return close(AuditEnd::Failed, Some(shown), reason);
-    }
-    close(end, Some(shown), reason)
-}
-
-/// An execution for an audit; `Err` says why it is given up.
-fn measure_for_audit(
-    state: &State,
-    audit: &Audit,
-    arm: TrialId,
-    purpose: Purpose,
-    seed: u64,
-) -> Result<Step, String> {
-    let Some(trial) = state.trial(audit.tip) else { return Err("the audited trial is gone".into()) };
-    match measure(state, trial, arm, purpose, seed) {
-        Step::Decide(_, _, why) => Err(why),
-        step => Ok(step),
-    }
-}
-
-/// Executions of an audit, in order.
-fn audit_runs<'a>(state: &'a State, audit: &Audit) -> impl Iterator<Item = &'a Run> {
-    let first = audit.first_measure;
-    let runs = state.trial(audit.tip).into_iter().flat_map(|trial| &trial.runs);
-    runs.filter(move |run| {
-        run.measure.measure >= first && matches!(run.measure.purpose, Purpose::Audit | Purpose::Holdout)
-    })
-}
-
-fn audit_scores<'a>(state: &'a State, audit: &Audit, arm: TrialId) -> impl Iterator<Item = (u64, f64)> {
-    let own = audit_runs(state, audit).filter(move |run| run.measure.arm == arm);
-    own.filter_map(|run| Some((run.measure.seed, run.score()?.value)))
-}
-
-/// Complete pairs `(tip, champion)` of an audit, matched by seed.
-pub fn audit_pairs(state: &State, audit: &Audit) -> Vec<(f64, f64)> {
-    let other = |seed: u64| audit_scores(state, audit, audit.against).find(|(used, _)| *used == seed);
-    let own = audit_scores(state, audit, audit.tip);
-    own.filter_map(|(seed, score)| Some((score, other(seed)?.1))).collect()
-}
-
-fn audit_effect(differences: &[f64], noise: Noise, level: f64) -> Option<Effect> {
-    let gain = sprag_measure::stats::mean(differences)?;
-    let (low, high) = audit::interval(differences, noise, level)?;
-    Some(Effect { gain, low, high, runs: differences.len() as u32, sigma: noise.sigma()? })
-}
-
 fn step_of_trial(state: &State, trial: &Trial, rules: Rules) -> Step {
     let Some(proposed) = &trial.proposed else { return Step::Propose(trial.id) };
     if rules.builds {
@@ -446,74 +305,6 @@ fn failing_incumbent(trial: &Trial, incumbent: TrialId) -> Option<String> {
     let of = trial.runs.iter().filter(|run| run.measure.arm == incumbent).filter_map(Run::invalid);
     let blamed: Vec<&Invalid> = of.filter(|invalid| invalid.reason != Reason::Machine).collect();
     blamed.get(1).map(|invalid| format!("the incumbent failed twice when executed again: {invalid}"))
-}
-
-/// Where a kept arm stands, by its own runs and those of the arms it was made from. Runs of the incumbent beside
-/// the candidate `beside` are left out: they are its anchors.
-pub fn level(state: &State, arm: TrialId, beside: Option<TrialId>) -> Option<Level> {
-    let mut line = vec![arm];
-    while let Some(parent) =
-        line.last().and_then(|trial| state.trial(*trial)).and_then(|trial| trial.parent_trial)
-    {
-        line.push(parent);
-    }
-    let known: Vec<Vec<f64>> = line
-        .iter()
-        .rev()
-        .map(|arm| {
-            let anchor =
-                |run: &Run| Some(run.measure.trial) == beside && run.measure.purpose == Purpose::Confirm;
-            scores_where(state, *arm, |run| !anchor(run))
-        })
-        .collect();
-    let (first, kept) = known.split_first()?;
-    let start = Level::of(first)?;
-    Some(kept.iter().fold(start, |level, runs| level.followed_by(runs)))
-}
-
-/// The smallest true gain over the incumbent that is kept with about that probability, in units of the metric.
-pub fn detectable(state: &State, power: f64) -> Option<f64> {
-    let stands = level(state, state.incumbent?, None)?;
-    gate::detectable(noise(state), stands.variance, &policy(state), power)
-}
-
-/// Scores of a kept arm that did not help to select it: repeats of the baseline, its turns as incumbent, audits.
-/// As long as there are fewer than two, its own repeats count too; its screening run never does.
-pub fn unbiased_scores(state: &State, arm: TrialId) -> Vec<f64> {
-    let selected = |run: &Run| {
-        run.measure.trial == arm && matches!(run.measure.purpose, Purpose::Screen | Purpose::Confirm)
-    };
-    let later = scores_where(state, arm, |run| !selected(run));
-    if later.len() >= 2 {
-        return later;
-    }
-    scores_where(state, arm, |run| run.measure.purpose != Purpose::Screen)
-}
-
-/// The noise of one run, pooled over the arms that are or were incumbents. Runs of a trial that is still open
-/// are left out: the gate counts their scatter itself.
-pub fn noise(state: &State) -> Noise {
-    noise_before(state, MeasureId::MAX)
-}
-
-/// The same as it was known before a measurement.
-fn noise_before(state: &State, before: MeasureId) -> Noise {
-    let decided = |trial: TrialId| state.trial(trial).is_some_and(|trial| trial.verdict.is_some());
-    let counts = |run: &Run| {
-        let measure = &run.measure;
-        decided(measure.trial) && measure.purpose != Purpose::Screen && measure.measure < before
-    };
-    let kept = state.trials.iter().filter(|trial| trial.kept || trial.failed_audit.is_some());
-    let arms: Vec<Vec<f64>> = kept.map(|trial| scores_where(state, trial.id, counts)).collect();
-    Noise::pooled(arms.iter().map(Vec::as_slice))
-}
-
-/// Scores of an arm in the order in which they were made; those that a person asked for decide nothing.
-fn scores_where(state: &State, arm: TrialId, which: impl Fn(&Run) -> bool) -> Vec<f64> {
-    let own = state.runs().filter(|run| run.measure.arm == arm && run.measure.purpose != Purpose::Check);
-    let mut runs: Vec<&Run> = own.filter(|run| which(run)).collect();
-    runs.sort_by_key(|run| run.measure.measure);
-    runs.into_iter().filter_map(|run| Some(run.score()?.value)).collect()
 }
 
 fn policy(state: &State) -> Policy {

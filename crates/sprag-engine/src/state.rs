@@ -313,6 +313,16 @@ impl State {
                     run.seconds = *seconds;
                 }
             }
+            Record::Disqualified { trial, measure, detail } => {
+                let runs = &mut self.trial_entry(*trial).runs;
+                if let Some(run) = runs.iter_mut().find(|run| run.measure.measure == *measure) {
+                    let facts = run.outcome.as_ref().and_then(Outcome::facts).cloned().unwrap_or_default();
+                    let curve =
+                        run.outcome.as_ref().map(|outcome| outcome.curve().to_vec()).unwrap_or_default();
+                    let invalid = Invalid::new(Reason::Machine, detail.clone());
+                    run.outcome = Some(Outcome::Invalid(Invalid { facts, curve, ..invalid }));
+                }
+            }
             Record::Decided { trial, verdict, reason } => {
                 if matches!(verdict, Verdict::Baseline { .. }) {
                     self.incumbent = Some(*trial);

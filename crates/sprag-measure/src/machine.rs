@@ -4,6 +4,7 @@
 
 #[cfg(target_os = "linux")]
 mod control_group;
+mod load;
 #[cfg(target_os = "linux")]
 #[path = "machine/linux.rs"]
 mod platform;
@@ -19,6 +20,8 @@ use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+
+pub use load::{Load, LoadMeter, UnknownLoad};
 
 /// A machine. What could not be found out is `None`, never guessed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::audit;
 use super::level::Level;
 use super::tentative::{self, Evidence, Look};
-use super::{Noise, online};
+use super::{Noise, online, throughput};
 use crate::record::{AuditEnd, Direction, Policy, Preset};
 use campaign::Campaign;
 pub use campaign::{Regime, Spread};
@@ -32,6 +32,8 @@ pub struct Request {
     pub draws: u32,
     /// Where the randomness begins.
     pub seed: u64,
+    /// Throughputs of re-runs, one list a configuration in time order; empty: invented ones.
+    pub rates: Vec<Vec<f64>>,
 }
 
 /// A share of cases, with how many there were.
@@ -66,6 +68,10 @@ pub struct Figures {
     pub audit_power_3sigma: f64,
     /// Pairs of an audit of a tip that is no better, in the mean.
     pub pairs_per_null_audit: f64,
+    /// Planted dips of 5 % of throughput that are called a fault of the machine; `None` without any.
+    pub dips_found: Option<f64>,
+    /// Executions without a planted dip that are called one.
+    pub dip_false_alarms: Option<f64>,
     /// Null candidates behind the first figures.
     pub candidates: u32,
     /// Null audits behind the second.
@@ -135,6 +141,7 @@ pub fn study(kind: &Kind, request: &Request) -> Figures {
     let all = all.flat_map(|spread| Regime::ALL.into_iter().map(move |regime| (regime, spread)));
     let campaigns: Vec<((Regime, Spread), [Tally; 2])> =
         all.map(|ideas| (ideas, compare(kind, ideas, request))).collect();
+    let dips = dips(request);
     let optimism = |which: usize| {
         let tallies = campaigns.iter().map(|(_, tallies)| &tallies[which]);
         tallies.map(|tally| tally.optimism).sum::<f64>() / campaigns.len() as f64
@@ -150,6 +157,8 @@ pub fn study(kind: &Kind, request: &Request) -> Figures {
         naive_optimism_sigma: optimism(1),
         audit_power_3sigma: powerful.share,
         pairs_per_null_audit: pairs,
+        dips_found: dips.found_share(),
+        dip_false_alarms: dips.false_alarm_share(),
         candidates: null.kept.n,
         audits: certified.n,
         campaigns: campaigns
@@ -182,6 +191,20 @@ impl Figures {
         }
         self
     }
+}
+
+/// Plants dips of 5 % in every tenth throughput: recorded ones, or invented ones that scatter by 0.3 %.
+fn dips(request: &Request) -> throughput::Tally {
+    let mut draws = Draws::new(request.seed ^ 6);
+    let mut invented = || (0..25).map(|_| 1e5 * (1.0 + 0.003 * draws.normal())).collect::<Vec<f64>>();
+    let invented: Vec<Vec<f64>> = (0..40).map(|_| invented()).collect();
+    let rates = if request.rates.is_empty() { &invented } else { &request.rates };
+    let mut tally = throughput::Tally::default();
+    for seed in 0..10 {
+        let dips = throughput::Dips { depth: 0.05, share: 0.1, seed: request.seed ^ seed, alone: false };
+        tally += throughput::study(rates, dips);
+    }
+    tally
 }
 
 struct Candidates {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
+use sprag_measure::machine::{Load, LoadMeter};
 use sprag_measure::process::{
     self, Cancel, Command, End, Finished, Heartbeat, Limits, ProcessError, Stdin, Stream,
 };
@@ -16,6 +17,7 @@ use sprag_measure::process::{
 use super::{Arm, BuildEnd, Job, Lane, LaneError, MeasureEnd, Sign};
 use crate::evaluator::{Message, is_score};
 use crate::event::Phase;
+use crate::gate::throughput;
 use crate::record::{Invalid, Outcome, Reason, Score};
 use crate::repo::remove_all;
 use crate::sandbox::{self, Confinement, Network, OnViolation, Policy};
@@ -161,7 +163,8 @@ impl Lane for Local {
         let command = self.confine(command, &policy);
         watch(Sign::Phase(if job.smoke { Phase::Smoke } else { Phase::Run }));
         let limits = self.limits(job);
-        let end = match &self.task.evaluate {
+        let meter = LoadMeter::start();
+        let Execution { mut end, cpu } = match &self.task.evaluate {
             Some(evaluate) if evaluate.channel => {
                 let evaluator = self.command(&evaluate.command, &evaluate.env, &values, &self.task.dir)?;
                 self.measure_beside(command, evaluator, &limits, watch)?
@@ -171,8 +174,12 @@ impl Lane for Local {
                 let wall = evaluate.timeout.or(limits.wall);
                 self.measure_after(command, evaluator, &limits, wall, job.smoke, watch)?
             }
-            None => MeasureEnd::Done(self.measure_pattern(command, &limits, job.smoke, watch)?),
+            None => self.measure_pattern(command, &limits, job.smoke, watch)?,
         };
+        // Where it is not known there is no fact.
+        if let (MeasureEnd::Done(outcome), Ok(load)) = (&mut end, meter.finish(cpu)) {
+            add_load(outcome, load);
+        }
         // The outcome stands whatever becomes of the litter; the next execution empties the folder again.
         let _ = self.fresh_scratch();
         Ok(end)
@@ -265,7 +272,7 @@ impl Local {
         evaluator: Command,
         limits: &Limits,
         watch: &mut dyn FnMut(Sign),
-    ) -> Result<MeasureEnd, LaneError> {
+    ) -> Result<Execution, LaneError> {
         let (ours, theirs) = UnixStream::pair().map_err(|error| LaneError::new("make the channel", error))?;
         let candidate = candidate.stdin(Stdin::Socket(OwnedFd::from(theirs)));
         let evaluator = evaluator.stdin(Stdin::Socket(OwnedFd::from(ours)));
@@ -334,14 +341,15 @@ impl Local {
             }
         });
         if self.kill.is_cancelled() {
-            return Ok(MeasureEnd::Done(Outcome::Interrupted));
+            return Ok(Execution::done(Outcome::Interrupted, Duration::ZERO));
         }
         let [Some(candidate), Some(evaluator)] = ends else {
             return Err(LaneError::new("run candidate and evaluator", "one of them never ended"));
         };
         let candidate = candidate.map_err(|error| LaneError::new("run the candidate", error))?;
         let evaluator = evaluator.map_err(|error| LaneError::new("run the evaluator", error))?;
-        Ok(combine(answer, &candidate, &evaluator))
+        let end = combine(answer, &candidate, &evaluator);
+        Ok(Execution { end, cpu: candidate.cpu + evaluator.cpu })
     }
 
     /// The candidate first, then the evaluator over what it left.
@@ -353,10 +361,10 @@ impl Local {
         evaluator_wall: Option<Duration>,
         smoke: bool,
         watch: &mut dyn FnMut(Sign),
-    ) -> Result<MeasureEnd, LaneError> {
+    ) -> Result<Execution, LaneError> {
         let candidate = self.run_alone(candidate, limits, watch, "the candidate")?;
         if let Some(outcome) = self.without_score(&candidate) {
-            return Ok(MeasureEnd::Done(outcome));
+            return Ok(Execution::done(outcome, candidate.cpu));
         }
         watch(Sign::Phase(Phase::Evaluate));
         let mut answer = None;
@@ -368,12 +376,13 @@ impl Local {
                 _ => watch(Sign::Output(line.to_owned())),
             })
             .map_err(|error| LaneError::new("run the evaluator", error))?;
+        let cpu = candidate.cpu + evaluator.cpu;
         if evaluator.end == End::Cancelled {
-            return Ok(MeasureEnd::Done(Outcome::Interrupted));
+            return Ok(Execution::done(Outcome::Interrupted, cpu));
         }
         match combine(answer, &candidate, &evaluator) {
-            MeasureEnd::Done(Outcome::Scored(_)) if smoke => Ok(MeasureEnd::Done(Outcome::Passed)),
-            end => Ok(end),
+            MeasureEnd::Done(Outcome::Scored(_)) if smoke => Ok(Execution::done(Outcome::Passed, cpu)),
+            end => Ok(Execution { end, cpu }),
         }
     }
 
@@ -384,7 +393,7 @@ impl Local {
         limits: &Limits,
         smoke: bool,
         watch: &mut dyn FnMut(Sign),
-    ) -> Result<Outcome, LaneError> {
+    ) -> Result<Execution, LaneError> {
         let Some(pattern) = &self.task.metric.pattern else {
             return Err(LaneError::new(
                 "score the candidate",
@@ -399,13 +408,14 @@ impl Local {
             watch(Sign::Output(line.to_owned()));
         })
         .map_err(|error| LaneError::new("run the candidate", error))?;
+        let done = |outcome| Ok(Execution::done(outcome, finished.cpu));
         if let Some(outcome) = self.without_score(&finished) {
-            return Ok(outcome);
+            return done(outcome);
         }
         if smoke {
-            return Ok(Outcome::Passed);
+            return done(Outcome::Passed);
         }
-        let invalid = |reason, detail| Ok(Outcome::Invalid(Invalid::new(reason, detail)));
+        let invalid = |reason, detail| done(Outcome::Invalid(Invalid::new(reason, detail)));
         let Some(text) = found else {
             let detail = format!("no line of its output matches `{}`", pattern.as_str());
             return invalid(Reason::NoMetric, with_tail(detail, &finished));
@@ -414,7 +424,7 @@ impl Local {
             Ok(value) if is_score(value) => {
                 let mut score = Score { value, self_reported: true, ..Score::default() };
                 add_facts(&mut score, &finished);
-                Ok(Outcome::Scored(score))
+                done(Outcome::Scored(score))
             }
             Ok(value) => invalid(Reason::NonFinite, format!("it reports {value}, which is no score")),
             Err(_) => invalid(Reason::NoMetric, format!("`{text}` is no number")),
@@ -437,6 +447,18 @@ impl Local {
             return Some(Outcome::Interrupted);
         }
         classify(finished).map(Outcome::Invalid)
+    }
+}
+
+/// How an execution ended, and the processor time of its processes.
+struct Execution {
+    end: MeasureEnd,
+    cpu: Duration,
+}
+
+impl Execution {
+    fn done(outcome: Outcome, cpu: Duration) -> Execution {
+        Execution { end: MeasureEnd::Done(outcome), cpu }
     }
 }
 
@@ -570,6 +592,17 @@ fn add_facts(score: &mut Score, finished: &Finished) {
     score.facts.insert("cpu_seconds".into(), finished.cpu.as_secs_f64());
 }
 
+/// What else the machine did meanwhile, in the evaluator's time, too: both are ours.
+fn add_load(outcome: &mut Outcome, load: Load) {
+    let facts = match outcome {
+        Outcome::Scored(score) => &mut score.facts,
+        Outcome::Invalid(invalid) => &mut invalid.facts,
+        Outcome::Passed | Outcome::Interrupted => return,
+    };
+    facts.insert(throughput::OTHER_PROCESSES.into(), load.other_processes);
+    facts.insert(throughput::STEAL.into(), load.steal);
+}
+
 /// Copies a file and has it on the disk before the ledger says that the build is done.
 fn copy_synced(from: &Path, to: &Path) -> std::io::Result<()> {
     let partial = to.with_extension("partial");
@@ -581,6 +614,19 @@ fn copy_synced(from: &Path, to: &Path) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_load_is_a_fact_of_every_outcome_that_has_facts() {
+        let load = Load { other_processes: 0.31, steal: 0.02 };
+        let scored = Outcome::Scored(Score { value: 1.0, ..Score::default() });
+        for mut outcome in [scored, Outcome::Invalid(Invalid::new(Reason::Crash, "exit 1"))] {
+            add_load(&mut outcome, load);
+            assert_eq!(outcome.facts().and_then(throughput::load), Some(load), "{outcome:?}");
+        }
+        let mut passed = Outcome::Passed;
+        add_load(&mut passed, load);
+        assert_eq!(passed, Outcome::Passed);
+    }
 
     #[test]
     fn more_cores_may_have_more_threads() {

@@ -1,7 +1,8 @@
 //! The noise of hand-made ledgers.
 
 use super::*;
-use crate::record::{Measure, RunStarted, Verdict};
+use crate::gate;
+use crate::record::{Measure, Outcome, RunStarted, Verdict};
 
 /// A ledger whose runs each end an hour after the one before, unless it says otherwise.
 #[derive(Default)]

@@ -18,7 +18,7 @@ use crate::record::{
     Verdict,
 };
 use crate::repo::{Repo, RepoError, remove_all};
-use crate::session::{EndAudit, Rules, StartAudit, Step, certify_step, next_step};
+use crate::session::{EndAudit, Rules, StartAudit, Step, certify_step, disturbance, next_step};
 use crate::state::{Pending, State};
 
 /// A run that is being carried out.
@@ -472,7 +472,27 @@ impl<'a> Steps<'a> {
             }
         };
         let stop = outcome == Outcome::Interrupted;
+        let (outcome, earlier) = match outcome {
+            Outcome::Scored(score) => {
+                let (fault, earlier) = disturbance(&self.state, &measure, &score.facts);
+                let outcome = match fault {
+                    None => Outcome::Scored(score),
+                    Some(fault) => Outcome::Invalid(Invalid {
+                        facts: score.facts,
+                        curve: score.curve,
+                        ..Invalid::new(Reason::Machine, fault.to_string())
+                    }),
+                };
+                (outcome, earlier)
+            }
+            outcome => (outcome, Vec::new()),
+        };
+        let number = measure.measure;
         self.append(Record::Measured { measure, outcome, seconds })?;
+        for (trial, measure) in earlier {
+            let detail = format!("slower than this code is, as measurement {number} shows");
+            self.append(Record::Disqualified { trial, measure, detail })?;
+        }
         Ok(if stop { Flow::Stop } else { Flow::On })
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use super::load::{Times, read_stat};
 use super::{Machine, control_group};
 
 /// Flags of `/proc/cpuinfo` that tell how fast arithmetic can be; the others are noise in a report.
@@ -46,6 +47,14 @@ pub(super) fn probe() -> Machine {
     machine.kernel =
         Some(read("/proc/sys/kernel/osrelease").trim().to_owned()).filter(|text| !text.is_empty());
     machine
+}
+
+/// Of the processors that this process may use.
+pub(super) fn processor_times() -> Option<Times> {
+    let text = fs::read_to_string("/proc/stat").ok()?;
+    let usable = rustix::thread::sched_getaffinity(None).ok()?;
+    let most = rustix::thread::CpuSet::MAX_CPU;
+    read_stat(&text, rustix::param::clock_ticks_per_second(), |cpu| cpu < most && usable.is_set(cpu))
 }
 
 fn read_cpuinfo(machine: &mut Machine, text: &str) {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::Machine;
+use super::load::Times;
 use crate::process;
 
 /// `hw.optional.arm` keys, with the names under which they are reported.
@@ -30,6 +31,11 @@ pub(super) fn probe() -> Machine {
         load_average: super::load_average(),
         ..Machine::default()
     }
+}
+
+/// Not counted in a way that is read here.
+pub(super) fn processor_times() -> Option<Times> {
+    None
 }
 
 fn sysctl(key: &str) -> Option<String> {

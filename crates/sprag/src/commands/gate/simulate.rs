@@ -61,10 +61,10 @@ struct View {
 pub fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
     let preset = Preset::ALL.into_iter().find(|preset| preset.word() == args.preset).unwrap_or_default();
     let policy = preset.policy();
-    let kind = match (&args.reruns, args.noise.as_str()) {
+    let (kind, rates) = match (&args.reruns, args.noise.as_str()) {
         (Some(path), _) => recorded(path)?,
-        (None, "heavy-tailed") => Kind::HeavyTailed,
-        (None, _) => Kind::Gaussian,
+        (None, "heavy-tailed") => (Kind::HeavyTailed, Vec::new()),
+        (None, _) => (Kind::Gaussian, Vec::new()),
     };
     let groups = matches!(kind, Kind::Recorded(_)).then(|| simulate::usable(&kind, &policy));
     if let Some((0, all)) = groups {
@@ -75,7 +75,7 @@ pub fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
         .hint("record more re-runs of each configuration, or leave --reruns out")
         .into());
     }
-    let request = Request { policy, draws: args.draws, seed: args.seed };
+    let request = Request { policy, draws: args.draws, seed: args.seed, rates };
     let figures = simulate::study(&kind, &request);
     let view = View { format: FORMAT, policy, draws: args.draws, seed: args.seed, groups, figures };
     if args.json {
@@ -86,14 +86,16 @@ pub fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::Success)
 }
 
-fn recorded(path: &std::path::Path) -> anyhow::Result<Kind> {
+/// Scores and, where they were recorded, throughputs, by configuration.
+fn recorded(path: &std::path::Path) -> anyhow::Result<(Kind, Vec<Vec<f64>>)> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let reruns = simulate::parse_reruns(&text)
         .map_err(|error| Failure::new(format!("cannot use {}: {error}", path.display())))?;
     let groups = simulate::groups_of(&reruns);
-    Ok(Kind::Recorded(
-        groups.values().map(|group| group.iter().map(|rerun| rerun.val_bpb).collect()).collect(),
-    ))
+    let scores = groups.values().map(|group| group.iter().map(|rerun| rerun.val_bpb).collect());
+    let rates =
+        groups.values().map(|group| group.iter().filter_map(|rerun| rerun.tokens_per_second).collect());
+    Ok((Kind::Recorded(scores.collect()), rates.filter(|rates: &Vec<f64>| !rates.is_empty()).collect()))
 }
 
 fn say(view: &View) -> anyhow::Result<()> {
@@ -136,6 +138,10 @@ fn say(view: &View) -> anyhow::Result<()> {
         ),
     ] {
         println_or_stop(&format!("{value:>10}  {what}"))?;
+    }
+    if let (Some(found), Some(alarms)) = (figures.dips_found, figures.dip_false_alarms) {
+        let what = format!("of planted 5 % dips of throughput are called ({} false alarms)", percent(alarms));
+        println_or_stop(&format!("{:>10}  {what}", percent(found)))?;
     }
     println_or_stop("")?;
     println_or_stop(&format!(

@@ -1,0 +1,53 @@
+//! Whether the machine disturbed an execution, from what the ledger knows of its speed and load.
+//!
+//! Pure: gathers what `gate::throughput` judges by.
+
+use std::collections::BTreeMap;
+
+use sprag_measure::machine::Load;
+
+use crate::gate::throughput::{self, Answer, Fault, History};
+use crate::record::{Budget, Measure, MeasureId, Outcome, Purpose, Reason, TrialId};
+use crate::state::{Run, State};
+
+/// The fact that says how fast an execution worked.
+const RATE: &str = "tokens_per_second";
+
+/// Whether the machine disturbed an execution that ended now with these facts, and which earlier ones of the same
+/// code it is now known to have disturbed: a budget in seconds measures the machine, too.
+pub fn disturbance(
+    state: &State,
+    measure: &Measure,
+    facts: &BTreeMap<String, f64>,
+) -> (Option<Fault>, Vec<(TrialId, MeasureId)>) {
+    let wall = state.run.as_ref().is_some_and(|run| matches!(run.budget, Budget::Seconds(_)));
+    if !wall || measure.purpose == Purpose::Smoke {
+        return (None, Vec::new());
+    }
+    let mut runs: Vec<&Run> = state.runs().filter(|run| run.measure.purpose != Purpose::Smoke).collect();
+    runs.sort_by_key(|run| run.measure.measure);
+    let spoilt = |run: &Run| run.invalid().is_some_and(|invalid| invalid.reason == Reason::Machine);
+    let whole = |run: &&Run| run.score().is_some() || spoilt(run) || run.measure.purpose == Purpose::Holdout;
+    runs.retain(whole);
+    let facts_of = |run: &'_ Run| run.outcome.as_ref().and_then(Outcome::facts).cloned().unwrap_or_default();
+    let mut rates: BTreeMap<TrialId, Vec<(f64, &Run)>> = BTreeMap::new();
+    for run in &runs {
+        if let Some(rate) = facts_of(run).get(RATE) {
+            rates.entry(run.measure.arm).or_default().push((*rate, run));
+        }
+    }
+    let own = rates.remove(&measure.arm).unwrap_or_default();
+    let own_rates: Vec<f64> = own.iter().map(|(rate, _)| *rate).collect();
+    let others: Vec<Vec<f64>> =
+        rates.values().map(|runs| runs.iter().map(|(rate, _)| *rate).collect()).collect();
+    let loads: Vec<Load> = runs.iter().filter_map(|run| throughput::load(&facts_of(run))).collect();
+    let history = History { own: &own_rates, others: &others, loads: &loads };
+    let judged = throughput::judge(RATE, facts.get(RATE).copied(), throughput::load(facts), &history);
+    let fault = match judged.answer {
+        Answer::Fault(fault) => Some(fault),
+        Answer::Sound | Answer::CannotTell(_) => None,
+    };
+    let earlier = judged.earlier.iter().filter_map(|at| own.get(*at)).map(|(_, run)| *run);
+    let earlier = earlier.filter(|run| !spoilt(run)).map(|run| (run.measure.trial, run.measure.measure));
+    (fault, earlier.collect())
+}
