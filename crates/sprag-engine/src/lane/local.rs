@@ -628,6 +628,57 @@ mod tests {
         assert_eq!(passed, Outcome::Passed);
     }
 
+    /// Executes `run` beside nothing and has `evaluate` score what it left.
+    fn measured(run: &str, evaluate: &str) -> Outcome {
+        let dir = tempfile::tempdir().unwrap();
+        let document = format!(
+            r#"
+            format = 1
+            name = "load"
+            [files]
+            mutable = ["a"]
+            [run]
+            command = ["/bin/sh", "-c", "{run}"]
+            [evaluate]
+            command = ["/bin/sh", "-c", '{evaluate}']
+            [metric]
+            name = "loss"
+            direction = "lower"
+            [budget]
+            seconds = 2
+            "#
+        );
+        let mut lane = Local {
+            task: Task::parse(&document, dir.path()).unwrap(),
+            confinement: Confinement::Unsandboxed,
+            sprag: PathBuf::new(),
+            environment: vec![("PATH".into(), "/usr/bin:/bin".into())],
+            cache: dir.path().join("cache"),
+            scratch: dir.path().join("scratch"),
+            default_memory_bytes: None,
+            kill: Cancel::default(),
+        };
+        let arm = Arm { worktree: dir.path().to_owned(), out: dir.path().to_owned() };
+        let job = Job { seed: 1, budget: lane.task.budget, smoke: false, longest: None };
+        match lane.measure(&arm, &job, &mut |_| ()).unwrap() {
+            MeasureEnd::Done(outcome) => outcome,
+            MeasureEnd::NoAnswer(detail) => panic!("{detail}"),
+        }
+    }
+
+    #[test]
+    fn an_execution_tells_the_load_beside_it_with_a_score_and_without() {
+        let scored = measured("sleep 1.2", r#"echo "{{\"type\":\"score\",\"value\":1}}""#);
+        let crashed = measured("sleep 1.2; exit 3", "exit 0");
+        assert!(matches!((&scored, &crashed), (Outcome::Scored(_), Outcome::Invalid(_))), "{scored:?}");
+        for outcome in [scored, crashed] {
+            let load = outcome.facts().and_then(throughput::load);
+            assert_eq!(load.is_some(), cfg!(target_os = "linux"), "{outcome:?}");
+            let parts = load.map_or([0.0; 2], |load| [load.other_processes, load.steal]);
+            assert!(parts.iter().all(|part| *part >= 0.0) && parts.iter().sum::<f64>() <= 1.0, "{outcome:?}");
+        }
+    }
+
     #[test]
     fn more_cores_may_have_more_threads() {
         assert_eq!((candidate_processes(2), build_processes(2)), (256, 1024));
