@@ -29,10 +29,33 @@ pub struct Job {
     pub seed: u64,
     /// What it may spend.
     pub budget: Budget,
-    /// A few steps only.
-    pub smoke: bool,
+    /// What it is asked for.
+    pub phase: JobPhase,
     /// How long the longest execution of the baseline took, once known.
     pub longest: Option<Duration>,
+}
+
+/// What an execution is asked for; `{phase}` in commands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum JobPhase {
+    /// A score within the whole budget.
+    #[default]
+    Run,
+    /// A few steps only, and no score.
+    Smoke,
+    /// A score on the sealed holdout.
+    Holdout,
+}
+
+impl JobPhase {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            JobPhase::Run => "run",
+            JobPhase::Smoke => "smoke",
+            JobPhase::Holdout => "holdout",
+        }
+    }
 }
 
 /// What a lane tells while it works.

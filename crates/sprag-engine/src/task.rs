@@ -105,6 +105,8 @@ pub struct Evaluate {
     pub command: Vec<String>,
     /// True: it runs beside the candidate, joined by a socket. False: it runs after it.
     pub channel: bool,
+    /// It scores a text that no other phase shows when it is asked for the phase `holdout`.
+    pub holdout: bool,
     /// Limit of an evaluator that runs after the candidate; as written.
     pub timeout: Option<Duration>,
     /// Environment variables, values with placeholders.
@@ -202,17 +204,15 @@ impl Task {
         fixed::sha256(&self.files, tree)
     }
 
+    /// True when the evaluator scores a sealed holdout when it is asked for the phase `holdout`.
+    pub fn has_holdout(&self) -> bool {
+        self.evaluate.as_ref().is_some_and(|evaluate| evaluate.holdout)
+    }
+
     /// True when a command asks for its phase: only then is a smoke test more than a full run.
     pub fn has_smoke(&self) -> bool {
         let evaluate = self.evaluate.iter().flat_map(|evaluate| &evaluate.command);
         self.run.command.iter().chain(evaluate).any(|argument| argument.contains("{phase}"))
-    }
-}
-
-impl Task {
-    /// TEMP
-    pub fn has_holdout(&self) -> bool {
-        false
     }
 }
 

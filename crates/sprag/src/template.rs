@@ -209,6 +209,7 @@ command = ["{{out}}/gpt"]
 [evaluate]
 command = ["{{sprag}}", "train", "eval", "--data", "{{data}}", "--seed", "{{seed}}", "--budget", "{{budget}}", "--phase", "{{phase}}"{precision}]
 channel = true
+holdout = true
 
 [metric]
 name = "val_bpb"

@@ -14,7 +14,7 @@ use sprag_measure::process::{
     self, Cancel, Command, End, Finished, Heartbeat, Limits, ProcessError, Stdin, Stream,
 };
 
-use super::{Arm, BuildEnd, Job, Lane, LaneError, MeasureEnd, Sign};
+use super::{Arm, BuildEnd, Job, JobPhase, Lane, LaneError, MeasureEnd, Sign};
 use crate::evaluator::{Message, is_score};
 use crate::event::Phase;
 use crate::gate::throughput;
@@ -148,7 +148,8 @@ impl Lane for Local {
         watch: &mut dyn FnMut(Sign),
     ) -> Result<MeasureEnd, LaneError> {
         self.fresh_scratch()?;
-        let phase = if job.smoke { "smoke" } else { "run" };
+        let smoke = job.phase == JobPhase::Smoke;
+        let phase = job.phase.word();
         let budget = job.budget.to_string();
         let values =
             self.values(arm).with("seed", job.seed.to_string()).with("phase", phase).with("budget", budget);
@@ -161,7 +162,7 @@ impl Lane for Local {
             ..self.policy()
         };
         let command = self.confine(command, &policy);
-        watch(Sign::Phase(if job.smoke { Phase::Smoke } else { Phase::Run }));
+        watch(Sign::Phase(if smoke { Phase::Smoke } else { Phase::Run }));
         let limits = self.limits(job);
         let meter = LoadMeter::start();
         let Execution { mut end, cpu } = match &self.task.evaluate {
@@ -172,9 +173,9 @@ impl Lane for Local {
             Some(evaluate) => {
                 let evaluator = self.command(&evaluate.command, &evaluate.env, &values, &arm.worktree)?;
                 let wall = evaluate.timeout.or(limits.wall);
-                self.measure_after(command, evaluator, &limits, wall, job.smoke, watch)?
+                self.measure_after(command, evaluator, &limits, wall, smoke, watch)?
             }
-            None => self.measure_pattern(command, &limits, job.smoke, watch)?,
+            None => self.measure_pattern(command, &limits, smoke, watch)?,
         };
         // Where it is not known there is no fact.
         if let (MeasureEnd::Done(outcome), Ok(load)) = (&mut end, meter.finish(cpu)) {
@@ -202,7 +203,7 @@ impl Local {
 
     fn limits(&self, job: &Job) -> Limits {
         let run = &self.task.run;
-        let wall = if job.smoke {
+        let wall = if job.phase == JobPhase::Smoke {
             run.smoke_timeout(job.budget, job.longest)
         } else {
             run.timeout(job.budget, job.longest)
@@ -659,7 +660,7 @@ mod tests {
             kill: Cancel::default(),
         };
         let arm = Arm { worktree: dir.path().to_owned(), out: dir.path().to_owned() };
-        let job = Job { seed: 1, budget: lane.task.budget, smoke: false, longest: None };
+        let job = Job { seed: 1, budget: lane.task.budget, phase: JobPhase::Run, longest: None };
         match lane.measure(&arm, &job, &mut |_| ()).unwrap() {
             MeasureEnd::Done(outcome) => outcome,
             MeasureEnd::NoAnswer(detail) => panic!("{detail}"),

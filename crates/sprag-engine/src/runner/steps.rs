@@ -10,7 +10,7 @@ use super::{
     EngineError, Layout, Setup, comparable, enough_space, litter, named_or_latest, number_of, open_repo, runs,
 };
 use crate::event::{Event, Observer, Phase};
-use crate::lane::{Arm, BuildEnd, Job, Lane, MeasureEnd, Sign};
+use crate::lane::{Arm, BuildEnd, Job, JobPhase, Lane, MeasureEnd, Sign};
 use crate::ledger::Ledger;
 use crate::proposer::{self, Brief, Declined, Proposal, Proposer};
 use crate::record::{
@@ -456,7 +456,12 @@ impl<'a> Steps<'a> {
         let longest = self.longest_baseline();
         let smoke = measure.purpose == Purpose::Smoke;
         let budget = self.setup.task.budget;
-        let job = Job { seed: measure.seed, budget, smoke, longest };
+        let phase = match measure.purpose {
+            Purpose::Smoke => JobPhase::Smoke,
+            Purpose::Holdout => JobPhase::Holdout,
+            _ => JobPhase::Run,
+        };
+        let job = Job { seed: measure.seed, budget, phase, longest };
         self.append(Record::MeasureStarted(measure.clone()))?;
         let began = Instant::now();
         let expected = if smoke { None } else { self.typical_measure() };

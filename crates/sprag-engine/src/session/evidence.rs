@@ -38,9 +38,6 @@ pub fn detectable(state: &State, power: f64) -> Option<f64> {
 /// Scores of a kept arm that did not help to select it: repeats of the baseline, its turns as incumbent, audits.
 /// As long as there are fewer than two, its own repeats count too; its screening run never does.
 pub fn unbiased_scores(state: &State, arm: TrialId) -> Vec<f64> {
-    let selected = |run: &Run| {
-        run.measure.trial == arm && matches!(run.measure.purpose, Purpose::Screen | Purpose::Confirm)
-    };
     let later = scores_where(state, arm, |run| !selected(run));
     if later.len() >= 2 {
         return later;
@@ -48,8 +45,13 @@ pub fn unbiased_scores(state: &State, arm: TrialId) -> Vec<f64> {
     scores_where(state, arm, |run| run.measure.purpose != Purpose::Screen)
 }
 
-/// The noise of one run, pooled over the arms that are or were incumbents. Runs of a trial that is still open
-/// are left out: the gate counts their scatter itself.
+/// True for a run on which the decision to keep its own code rests.
+fn selected(run: &Run) -> bool {
+    run.measure.trial == run.measure.arm && matches!(run.measure.purpose, Purpose::Screen | Purpose::Confirm)
+}
+
+/// The noise of one run, pooled over the arms that are or were incumbents, from runs that did not select them.
+/// Runs of a trial that is still open are left out: the gate counts their scatter itself.
 pub fn noise(state: &State) -> Noise {
     noise_before(state, MeasureId::MAX)
 }
@@ -57,12 +59,9 @@ pub fn noise(state: &State) -> Noise {
 /// The same as it was known before a measurement.
 pub(super) fn noise_before(state: &State, before: MeasureId) -> Noise {
     let decided = |trial: TrialId| state.trial(trial).is_some_and(|trial| trial.verdict.is_some());
-    let counts = |run: &Run| {
-        let measure = &run.measure;
-        decided(measure.trial) && measure.purpose != Purpose::Screen && measure.measure < before
-    };
-    let kept = state.trials.iter().filter(|trial| trial.kept || trial.failed_audit.is_some());
-    let arms: Vec<Vec<f64>> = kept.map(|trial| scores_where(state, trial.id, counts)).collect();
+    let counts = |run: &Run| decided(run.measure.trial) && !selected(run) && run.measure.measure < before;
+    let arms = state.trials.iter().map(|trial| scores_where(state, trial.id, counts));
+    let arms: Vec<Vec<f64>> = arms.collect();
     Noise::pooled(arms.iter().map(Vec::as_slice))
 }
 

@@ -162,9 +162,20 @@ fn run(section: &Section<'_>, vars: &BTreeMap<String, String>) -> Result<Run, Ta
 }
 
 fn evaluate(section: &Section<'_>, vars: &BTreeMap<String, String>) -> Result<Evaluate, TaskError> {
-    section.allow(&["command", "channel", "timeout_seconds", "env"])?;
+    section.allow(&["command", "channel", "holdout", "timeout_seconds", "env"])?;
+    let command = command(&section.require("command")?, RUN, vars)?;
+    let holdout = section.get("holdout").map_or(Ok(false), |entry| entry.boolean())?;
+    if let (true, Some(entry)) = (holdout, section.get("holdout"))
+        && !command.iter().any(|argument| argument.contains("{phase}"))
+    {
+        return Err(entry.error(
+            "is true, but the command does not ask for {phase}: it would score the usual text again; pass {phase} \
+             to it, which is then \"holdout\"",
+        ));
+    }
     Ok(Evaluate {
-        command: command(&section.require("command")?, RUN, vars)?,
+        command,
+        holdout,
         channel: section.get("channel").map_or(Ok(false), |entry| entry.boolean())?,
         timeout: section.get("timeout_seconds").map(|entry| entry.seconds()).transpose()?,
         env: env(section, RUN, vars)?,

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use sprag_train::data::Split;
 use sprag_train::eval::{self, EvalEvent, Options, Precision};
 use sprag_train::protocol::Budget;
 
@@ -37,8 +38,8 @@ struct EvalArgs {
     /// What training may spend: `20s` or `10000000tokens`
     #[arg(long)]
     budget: Budget,
-    /// `run`, or `smoke` for a few steps without a score
-    #[arg(long, default_value = "run", value_parser = ["run", "smoke"])]
+    /// `run`; `smoke` for a few steps without a score; `holdout` to score the sealed holdout instead
+    #[arg(long, default_value = "run", value_parser = ["run", "smoke", "holdout"])]
     phase: String,
     /// Validation tokens to score
     #[arg(long)]
@@ -52,6 +53,9 @@ struct EvalArgs {
     /// Start-up that is free: what is beyond it spends a budget in seconds. More for devices that start slowly
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = parse_seconds)]
     startup_grace: f64,
+    /// How long a candidate may say nothing before it is given up. More for devices whose first step takes long
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_seconds)]
+    silence: f64,
     /// How much longer than usual all answers together may take before they count as training. More for
     /// devices that compile kernels for their first answer
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_seconds)]
@@ -65,6 +69,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         stdin().as_fd().try_clone_to_owned().context("cannot take the channel from standard input")?;
     let mut options = Options::new(args.data, args.seed, args.budget);
     options.smoke = args.phase == "smoke";
+    if args.phase == "holdout" {
+        options.split = Split::Holdout;
+    }
+    options.limits.silence = duration(args.silence);
     options.val_tokens = args.val_tokens;
     options.max_seq_len = args.max_seq_len;
     options.limits.startup_grace = duration(args.startup_grace);

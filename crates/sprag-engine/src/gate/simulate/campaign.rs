@@ -114,6 +114,8 @@ struct Arm {
     effect: f64,
     /// Its runs.
     runs: Vec<f64>,
+    /// Those that did not select it.
+    fair: Vec<f64>,
     /// Where the arm that it was made from stood.
     before: Option<Level>,
 }
@@ -146,7 +148,7 @@ pub struct Campaign<'a> {
 impl<'a> Campaign<'a> {
     /// Plays one to its end.
     pub fn play(ideas: (Regime, Spread), kind: &Kind, policy: &'a Policy, seed: u64) -> Played {
-        let champion = Arm { truth: 0.0, effect: 0.0, runs: Vec::new(), before: None };
+        let champion = Arm { truth: 0.0, effect: 0.0, runs: Vec::new(), fair: Vec::new(), before: None };
         let mut campaign = Campaign {
             policy,
             stream: Stream::new(kind, seed),
@@ -201,8 +203,9 @@ impl<'a> Campaign<'a> {
         let score = self.run(self.tip().truth);
         self.since = 0;
         let tip = self.keeps.last_mut().unwrap_or(&mut self.champion);
-        self.noise = self.noise.grown(&tip.runs, &[score]);
+        self.noise = self.noise.grown(&tip.fair, &[score]);
         tip.runs.push(score);
+        tip.fair.push(score);
         score
     }
 
@@ -215,7 +218,7 @@ impl<'a> Campaign<'a> {
             let score = self.run(truth);
             if score < self.best {
                 self.best = score;
-                self.keep(Arm { truth, effect, runs: vec![score], before: None });
+                self.keep(Arm { truth, effect, runs: vec![score], fair: Vec::new(), before: None });
             }
             return;
         }
@@ -231,10 +234,9 @@ impl<'a> Campaign<'a> {
             match tentative::look(&evidence, Direction::Lower, self.policy) {
                 Some(Look::More(_)) => {}
                 Some(Look::Keep(_)) => {
-                    self.noise = self.noise.with(&repeats);
                     let before = self.tip().level();
                     let runs = [&[screening][..], &repeats].concat();
-                    self.keep(Arm { truth, effect, runs, before });
+                    self.keep(Arm { truth, effect, runs, fair: Vec::new(), before });
                     return;
                 }
                 Some(Look::Drop(_)) | None => return,
@@ -301,9 +303,11 @@ impl<'a> Campaign<'a> {
         };
         self.since = 0;
         let arm = &mut self.keeps[first - 1];
-        self.noise = self.noise.grown(&arm.runs, &pairs[0]).grown(&self.champion.runs, &pairs[1]);
+        self.noise = self.noise.grown(&arm.fair, &pairs[0]).grown(&self.champion.fair, &pairs[1]);
         arm.runs.extend(&pairs[0]);
+        arm.fair.extend(&pairs[0]);
         self.champion.runs.extend(&pairs[1]);
+        self.champion.fair.extend(&pairs[1]);
         if end == AuditEnd::Certified {
             self.played.certifications += 1;
             self.played.false_certifications += u32::from(tip <= champion);
