@@ -11,7 +11,8 @@ const DRAWS: u32 = 20_000;
 
 fn main() {
     let file = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let mut kinds = vec![(Kind::Gaussian, Vec::new()), (Kind::HeavyTailed, Vec::new())];
+    let mut kinds =
+        vec![(Kind::Gaussian, Vec::new()), (Kind::HeavyTailed, Vec::new()), (Kind::Drifting, Vec::new())];
     if let Some(path) = file {
         let text = std::fs::read_to_string(&path).expect("the file of re-runs can be read");
         let reruns = simulate::parse_reruns(&text).expect("its columns are as documented");

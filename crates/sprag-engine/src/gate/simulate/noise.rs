@@ -10,9 +10,14 @@ pub enum Kind {
     /// Student's t with three degrees of freedom, scaled to unit variance: about one run in fifty beyond three
     /// standard deviations.
     HeavyTailed,
+    /// Normal, half of its variance in a drift that halves after about [`MEMORY`] runs: a machine with moods.
+    Drifting,
     /// Scores of re-runs, one list a configuration, in time order; a smaller score is better.
     Recorded(Vec<Vec<f64>>),
 }
+
+/// Runs after which half of a drift is forgotten.
+const MEMORY: f64 = 10.0;
 
 /// Executions of one configuration in time order: first the calibration, then what is judged.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +36,7 @@ impl Kind {
         match self {
             Kind::Gaussian => "gaussian",
             Kind::HeavyTailed => "heavy-tailed",
+            Kind::Drifting => "drifting",
             Kind::Recorded(_) => "recorded",
         }
     }
@@ -109,6 +115,7 @@ pub struct Stream {
 enum Source {
     Gaussian,
     HeavyTailed,
+    Drifting(f64),
     Recorded { residuals: std::sync::Arc<[f64]>, at: usize },
 }
 
@@ -119,6 +126,7 @@ impl Stream {
         let source = match kind {
             Kind::Gaussian => Source::Gaussian,
             Kind::HeavyTailed => Source::HeavyTailed,
+            Kind::Drifting => Source::Drifting(draws.normal()),
             Kind::Recorded(groups) => {
                 let residuals: Vec<f64> = groups.iter().flat_map(|group| standardised(group)).collect();
                 let at = (draws.uniform() * residuals.len() as f64) as usize;
@@ -135,6 +143,12 @@ impl Stream {
             Source::HeavyTailed => {
                 let squares: f64 = (0..3).map(|_| self.draws.normal().powi(2)).sum();
                 self.draws.normal() / squares.sqrt()
+            }
+            Source::Drifting(mood) => {
+                // A first-order autoregressive process of unit variance.
+                let keeps = 0.5f64.powf(1.0 / MEMORY);
+                *mood = keeps * *mood + (1.0 - keeps * keeps).sqrt() * self.draws.normal();
+                (*mood + self.draws.normal()) / 2f64.sqrt()
             }
             Source::Recorded { residuals, .. } if residuals.is_empty() => self.draws.normal(),
             Source::Recorded { residuals, at } => {

@@ -28,7 +28,7 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "noise")]
     reruns: Option<PathBuf>,
     /// Kind of invented noise
-    #[arg(long, default_value = "gaussian", value_parser = ["gaussian", "heavy-tailed"])]
+    #[arg(long, default_value = "gaussian", value_parser = ["gaussian", "heavy-tailed", "drifting"])]
     noise: String,
     /// The policy
     #[arg(long, default_value = "balanced", value_parser = ["explore", "balanced", "strict", "naive"])]
@@ -64,6 +64,7 @@ pub fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
     let (kind, rates) = match (&args.reruns, args.noise.as_str()) {
         (Some(path), _) => recorded(path)?,
         (None, "heavy-tailed") => (Kind::HeavyTailed, Vec::new()),
+        (None, "drifting") => (Kind::Drifting, Vec::new()),
         (None, _) => (Kind::Gaussian, Vec::new()),
     };
     let groups = matches!(kind, Kind::Recorded(_)).then(|| simulate::usable(&kind, &policy));
