@@ -76,7 +76,7 @@ build_read = ["FIXTURE", "SYSROOT"]
 [gate]
 # No honest change is better by chance: the patches after it are made for the baseline.
 alpha = 1e-9
-max_pairs = 1
+max_repeats = 1
 "#;
 
 const KNOBS: &str = "/// A width.\nconst WIDTH: usize = 4;\n/// Where chance begins.\nconst SEED: u64 = 1;\n";
