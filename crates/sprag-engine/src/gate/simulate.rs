@@ -121,14 +121,9 @@ fn audit_runs(policy: &Policy) -> usize {
     2 * policy.audit_pairs.max(audit::LEAST_PAIRS) as usize
 }
 
-/// Recorded groups that are long enough for every figure, and all groups.
-pub fn usable(kind: &Kind, policy: &Policy) -> (usize, usize) {
-    kind.usable(policy.baseline_repeats as usize, candidate_runs(policy).max(audit_runs(policy)))
-}
-
-/// Runs that a recorded group must have for every figure.
+/// Recorded runs, of all groups together, that every figure needs at least.
 pub fn least_runs(policy: &Policy) -> usize {
-    policy.baseline_repeats as usize / 2 + candidate_runs(policy).max(audit_runs(policy))
+    policy.baseline_repeats as usize + candidate_runs(policy).max(audit_runs(policy))
 }
 
 /// Measures a policy against one kind of noise.

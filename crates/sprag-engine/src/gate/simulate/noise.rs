@@ -41,8 +41,9 @@ impl Kind {
         }
     }
 
-    /// Shows `draws` windows of invented noise, or every window that recorded groups have room for. A group too
-    /// short for `calibration` runs is calibrated on at least half as many.
+    /// Shows `draws` windows of invented noise, or every window of recorded runs. A recorded group that is too short
+    /// for `calibration` runs is calibrated on at least half as many; groups that are too short even for that are
+    /// standardised and joined in order, so that their windows go across them.
     pub fn windows(
         &self,
         calibration: usize,
@@ -52,7 +53,13 @@ impl Kind {
         each: &mut dyn FnMut(Window<'_>),
     ) {
         if let Kind::Recorded(groups) = self {
-            for group in groups {
+            let long = |group: &&Vec<f64>| group.len() >= calibration / 2 + judged;
+            let short: Vec<f64> =
+                groups.iter().filter(|group| !long(group)).flat_map(|group| standardised(group)).collect();
+            for runs in short.windows(calibration + judged) {
+                each(Window { runs, calibration, sigma: 1.0 });
+            }
+            for group in groups.iter().filter(long) {
                 let calibration = calibration.min(group.len().saturating_sub(judged)).max(calibration / 2);
                 let sigma = sprag_measure::stats::sample_sd(group).unwrap_or(0.0);
                 for runs in group.windows(calibration + judged) {
@@ -67,13 +74,6 @@ impl Kind {
             runs.iter_mut().for_each(|run| *run = stream.draw());
             each(Window { runs: &runs, calibration, sigma: 1.0 });
         }
-    }
-
-    /// Groups that are long enough for [`Kind::windows`], and all groups.
-    pub fn usable(&self, calibration: usize, judged: usize) -> (usize, usize) {
-        let Kind::Recorded(groups) = self else { return (0, 0) };
-        let long = groups.iter().filter(|group| group.len() >= calibration / 2 + judged).count();
-        (long, groups.len())
     }
 }
 
@@ -159,7 +159,12 @@ impl Stream {
     }
 }
 
+/// Residuals about the group's mean, in its standard deviations; nothing of a group of fewer than three runs or
+/// without spread.
 fn standardised(group: &[f64]) -> Vec<f64> {
+    if group.len() < 3 {
+        return Vec::new();
+    }
     let (Some(center), Some(sd)) =
         (sprag_measure::stats::mean(group), sprag_measure::stats::sample_sd(group))
     else {

@@ -50,9 +50,9 @@ struct View {
     policy: Policy,
     draws: u32,
     seed: u64,
-    /// Recorded groups that were long enough, and all of them.
+    /// Recorded configurations.
     #[serde(skip_serializing_if = "Option::is_none")]
-    groups: Option<(usize, usize)>,
+    groups: Option<usize>,
     #[serde(flatten)]
     figures: Figures,
 }
@@ -67,17 +67,20 @@ pub fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
         (None, "drifting") => (Kind::Drifting, Vec::new()),
         (None, _) => (Kind::Gaussian, Vec::new()),
     };
-    let groups = matches!(kind, Kind::Recorded(_)).then(|| simulate::usable(&kind, &policy));
-    if let Some((0, all)) = groups {
-        return Err(Failure::new(format!(
-            "none of the {all} groups is long enough: a figure needs at least {} runs of one configuration",
-            simulate::least_runs(&policy)
-        ))
-        .hint("record more re-runs of each configuration, or leave --reruns out")
-        .into());
-    }
+    let groups = match &kind {
+        Kind::Recorded(groups) => Some(groups.len()),
+        _ => None,
+    };
     let request = Request { policy, draws: args.draws, seed: args.seed, rates };
     let figures = simulate::study(&kind, &request);
+    if figures.candidates == 0 || figures.audits == 0 {
+        return Err(Failure::new(format!(
+            "there are too few re-runs: the figures need at least {} with a spread",
+            simulate::least_runs(&policy)
+        ))
+        .hint("record more of them, or leave --reruns out")
+        .into());
+    }
     let view = View { format: FORMAT, policy, draws: args.draws, seed: args.seed, groups, figures };
     if args.json {
         print_json(&view)?;
@@ -102,7 +105,7 @@ fn recorded(path: &std::path::Path) -> anyhow::Result<(Kind, Vec<Vec<f64>>)> {
 fn say(view: &View) -> anyhow::Result<()> {
     let figures = &view.figures;
     let cases = match view.groups {
-        Some((used, all)) => format!("{used} of {all} groups are long enough"),
+        Some(groups) => format!("{groups} configurations"),
         None => format!("{} draws", view.draws),
     };
     println_or_stop(&format!(
