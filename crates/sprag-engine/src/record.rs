@@ -258,6 +258,10 @@ pub enum Budget {
     Seconds(f64),
     /// Tokens served.
     Tokens(u64),
+    /// Steps of training; what counts as one is the evaluator's to say. `sprag train eval` counts batches served.
+    Steps(u64),
+    /// Evaluations of a function, episodes of an agent: whatever the run command is told to count.
+    Evaluations(u64),
 }
 
 impl Default for Budget {
@@ -502,7 +506,8 @@ pub struct Score {
     /// `reported_` were said by the candidate, the others were measured.
     #[serde(default)]
     pub facts: BTreeMap<String, f64>,
-    /// The candidate's own training curve, thinned; x is elapsed seconds or tokens, as the budget's kind.
+    /// The candidate's own training curve, thinned; x is elapsed seconds, tokens, steps or evaluations, as the budget's
+    /// kind.
     #[serde(default)]
     pub curve: Vec<[f64; 2]>,
     /// True when the candidate printed its own score (metric patterns).

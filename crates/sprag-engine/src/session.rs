@@ -369,6 +369,8 @@ impl std::fmt::Display for Budget {
         match self {
             Budget::Seconds(seconds) => write!(formatter, "{seconds}s"),
             Budget::Tokens(tokens) => write!(formatter, "{tokens}tokens"),
+            Budget::Steps(steps) => write!(formatter, "{steps}steps"),
+            Budget::Evaluations(evaluations) => write!(formatter, "{evaluations}evaluations"),
         }
     }
 }

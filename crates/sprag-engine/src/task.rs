@@ -230,14 +230,16 @@ impl Build {
 impl Run {
     /// The limit of one execution, evaluation included: as written, else twice what the `longest`
     /// execution of the baseline took, at least half a minute more. Before the baseline is known: three
-    /// times a budget of seconds and five minutes, or four hours for a budget of tokens.
+    /// times a budget of seconds and five minutes, or four hours for a budget of anything else.
     pub fn timeout(&self, budget: Budget, longest: Option<Duration>) -> Duration {
         self.timeout.unwrap_or_else(|| match (longest, budget) {
             (Some(longest), _) => {
                 longest.saturating_mul(2).max(longest.saturating_add(Duration::from_secs(30)))
             }
             (None, Budget::Seconds(seconds)) => Duration::from_secs_f64(seconds * 3.0 + 300.0),
-            (None, Budget::Tokens(_)) => Duration::from_secs(4 * 3600),
+            (None, Budget::Tokens(_) | Budget::Steps(_) | Budget::Evaluations(_)) => {
+                Duration::from_secs(4 * 3600)
+            }
         })
     }
 
@@ -247,11 +249,11 @@ impl Run {
     }
 
     /// How long a run may say nothing: as written, else twice a budget of seconds, at least two minutes;
-    /// five minutes for a budget of tokens.
+    /// five minutes for a budget of anything else.
     pub fn silence(&self, budget: Budget) -> Duration {
         self.silence.unwrap_or(match budget {
             Budget::Seconds(seconds) => Duration::from_secs_f64((seconds * 2.0).max(120.0)),
-            Budget::Tokens(_) => Duration::from_secs(300),
+            Budget::Tokens(_) | Budget::Steps(_) | Budget::Evaluations(_) => Duration::from_secs(300),
         })
     }
 }

@@ -76,7 +76,7 @@ fn candidate(mut socket: UnixStream) -> Result<(), ProtocolError> {
 }
 
 fn main() {
-    let options = Options::new(PathBuf::new(), 1, Budget::Batches(100));
+    let options = Options::new(PathBuf::new(), 1, Budget::Steps(100));
     for _ in 0..3 {
         let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
         let thread = thread::spawn(|| candidate(theirs));

@@ -50,6 +50,10 @@
 //!   gigabyte) and repeats them when a prefix comes back. It gains what adapting to a few hundred windows
 //!   gives; the time it may take is bounded ([`Limits::evaluation`]), its memory by the loop.
 //! - Tokens as a budget bound tokens, not compute: many passes over the same batch are allowed.
+//! - Steps as a budget bound batches served, not optimiser steps: how often a candidate changes its weights
+//!   nobody sees, and what it says of it is not believed. So many updates on one batch spend one step, and one update
+//!   from the gradients of several batches spends several. Nor do they bound text or compute, but through
+//!   [`Limits::batch_tokens`]: where that is not set, larger batches buy more of both.
 //! - A lucky start. The device's generator is seeded with the run's seed, and a change of a seed alone is
 //!   rejected before it runs, but code may seed anew or carry a generator of its own, and so make every run begin
 //!   alike. It shrinks the noise of its own scores; confirmation by pairs measures what is left.
@@ -110,7 +114,13 @@ pub const DEFAULT_MAX_SEQ_LEN: u32 = 256;
 const SMOKE_WINDOWS: u64 = 3;
 
 /// Batches of a smoke test.
-const SMOKE_BATCHES: u64 = 3;
+const SMOKE_STEPS: u64 = 3;
+
+/// How long a smoke test may train on after it was told to stop: there is nothing to finish but the step under way.
+const SMOKE_FINISH: Duration = Duration::from_secs(10);
+
+/// Most tokens in one batch by default.
+pub const DEFAULT_BATCH_TOKENS: u64 = 1 << 22;
 
 /// What to evaluate on, and by which rules.
 #[derive(Clone, Debug)]
@@ -168,6 +178,9 @@ pub struct Limits {
     /// Under a budget in seconds, by how much all answers together may take longer than such answers should.
     /// What is beyond counts as overshoot. Covers what a first answer sets up.
     pub answer_grace: Duration,
+    /// Most tokens in one batch; who asks for more has no score. A budget of steps bounds training text through it
+    /// alone.
+    pub batch_tokens: u64,
     /// From `Stop` to `Trained` when the budget is not in seconds.
     pub finish: Duration,
     /// For answering, besides [`Limits::evaluation_factor`].
@@ -188,6 +201,7 @@ impl Default for Limits {
             overshoot_fraction: 0.1,
             least_overshoot: Duration::from_millis(500),
             answer_grace: Duration::from_secs(1),
+            batch_tokens: DEFAULT_BATCH_TOKENS,
             finish: Duration::from_secs(60),
             evaluation: Duration::from_secs(30),
             evaluation_factor: 4.0,
@@ -234,8 +248,11 @@ struct Evaluation<'a> {
 
 impl Evaluation<'_> {
     fn run(mut self, corpus: &mut dyn Corpus) -> Result<EvalOutcome, EvalError> {
-        let budget = if self.options.smoke { Budget::Batches(SMOKE_BATCHES) } else { self.options.budget };
-        let Options { seed, max_seq_len, limits, .. } = *self.options;
+        let Options { seed, mut budget, smoke, max_seq_len, mut limits, .. } = *self.options;
+        if smoke {
+            budget = Budget::Steps(SMOKE_STEPS);
+            limits.finish = limits.finish.min(SMOKE_FINISH);
+        }
         let start = Start { seed, vocab_size: corpus.vocab_size(), max_seq_len, bos: corpus.bos(), budget };
         let (mut training, trained) =
             training::train(&mut self.channel, corpus, start, &limits, &mut self.reporter);
@@ -248,7 +265,7 @@ impl Evaluation<'_> {
         }
         let curve = training.curve.points();
         match asked {
-            Ok(_) if self.options.smoke => Ok(EvalOutcome::Passed),
+            Ok(_) if smoke => Ok(EvalOutcome::Passed),
             Ok(asked) => {
                 let value = asked.bits_per_byte().ok_or(EvalError::NothingToScore)?;
                 facts.extend(asked.facts());

@@ -37,16 +37,17 @@ pub enum Budget {
     Seconds(f64),
     /// Tokens served.
     Tokens(u64),
-    /// Batches served; used for smoke tests.
-    Batches(u64),
+    /// Batches served. An optimiser step is a candidate's own affair, so this is what a step means here: one
+    /// that adds up the gradients of several batches spends as many. Smoke tests have a few.
+    Steps(u64),
 }
 
-/// A budget as the command line writes it: `20s`, `10000000tokens`, `3batches`.
+/// A budget as the command line writes it: `20s`, `10000000tokens`, `500steps`.
 impl FromStr for Budget {
     type Err = BudgetError;
 
     fn from_str(text: &str) -> Result<Self, BudgetError> {
-        let wrong = || BudgetError { text: text.to_owned() };
+        let wrong = || BudgetError::Unreadable(text.to_owned());
         let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(wrong)?;
         let (amount, unit) = text.split_at(unit_at);
         let count = || amount.parse::<u64>().ok().filter(|&count| count > 0).ok_or_else(wrong);
@@ -56,7 +57,8 @@ impl FromStr for Budget {
                 seconds.map(Budget::Seconds).ok_or_else(wrong)
             }
             "tokens" => count().map(Budget::Tokens),
-            "batches" => count().map(Budget::Batches),
+            "steps" => count().map(Budget::Steps),
+            "evaluations" => count().and_then(|_| Err(BudgetError::Evaluations(text.to_owned()))),
             _ => Err(wrong()),
         }
     }
@@ -67,19 +69,24 @@ impl fmt::Display for Budget {
         match self {
             Budget::Seconds(seconds) => write!(f, "{seconds}s"),
             Budget::Tokens(tokens) => write!(f, "{tokens}tokens"),
-            Budget::Batches(batches) => write!(f, "{batches}batches"),
+            Budget::Steps(steps) => write!(f, "{steps}steps"),
         }
     }
 }
 
-/// A text that is no budget.
+/// A text that is no budget of training.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{text}` is not a budget (write a number above zero and its unit: `20s`, `10000000tokens` or `3batches`)"
-)]
-pub struct BudgetError {
-    /// The text.
-    pub text: String,
+pub enum BudgetError {
+    /// This text is no budget at all.
+    #[error(
+        "`{0}` is not a budget (write a number above zero and its unit: `20s`, `10000000tokens` or `500steps`)"
+    )]
+    Unreadable(String),
+    /// This text is a budget of evaluations, which training has none of.
+    #[error(
+        "`{0}`: evaluations are for tasks whose own command counts them; training is bounded in seconds, tokens or steps"
+    )]
+    Evaluations(String),
 }
 
 /// From evaluator to candidate.
@@ -336,7 +343,7 @@ impl Message for ToCandidate {
                 let (kind, amount) = match start.budget {
                     Budget::Seconds(seconds) => (0u32, seconds.to_bits()),
                     Budget::Tokens(tokens) => (1, tokens),
-                    Budget::Batches(batches) => (2, batches),
+                    Budget::Steps(steps) => (2, steps),
                 };
                 payload.extend(VERSION.to_le_bytes());
                 payload.extend(start.seed.to_le_bytes());
@@ -375,7 +382,7 @@ impl Message for ToCandidate {
                 let budget = match (fields.u32()?, fields.u64()?) {
                     (0, bits) => Budget::Seconds(f64::from_bits(bits)),
                     (1, tokens) => Budget::Tokens(tokens),
-                    (2, batches) => Budget::Batches(batches),
+                    (2, steps) => Budget::Steps(steps),
                     _ => return Err(ProtocolError::Malformed(tag)),
                 };
                 ToCandidate::Start(Start { seed, vocab_size, max_seq_len, bos, budget })

@@ -149,6 +149,8 @@ fn task_toml(gpt: &Gpt, workspace: &Path, toolchain: &Toolchain, packages: &[Pat
     let budget = match gpt.budget {
         Budget::Seconds(seconds) => format!("seconds = {seconds:?}"),
         Budget::Tokens(tokens) => format!("tokens = {tokens}"),
+        Budget::Steps(steps) => format!("steps = {steps}"),
+        Budget::Evaluations(evaluations) => format!("evaluations = {evaluations}"),
     };
     let library = workspace.join("crates/sprag-train");
     let mut readable = vec![toolchain.sysroot.clone(), library.clone(), workspace.join("Cargo.toml")];
@@ -410,8 +412,10 @@ target-dir = "/nowhere/target"
     }
 
     #[test]
-    fn the_written_task_is_valid_for_both_kinds_of_budget() {
-        for budget in [Budget::Seconds(20.0), Budget::Seconds(2.5), Budget::Tokens(10_000_000)] {
+    fn the_written_task_is_valid_for_each_kind_of_budget() {
+        let seconds = [Budget::Seconds(20.0), Budget::Seconds(2.5)];
+        let counts = [Budget::Tokens(10_000_000), Budget::Steps(500), Budget::Evaluations(9)];
+        for budget in seconds.into_iter().chain(counts) {
             let text = task_toml(&gpt(budget), Path::new("/src/sprag"), &toolchain(), &[]);
             let task = Task::parse(&text, Path::new("/tmp/gpt")).unwrap();
             assert_eq!(task.budget, budget);

@@ -225,12 +225,23 @@ fn one_line(cause: &regex::Error) -> String {
 }
 
 fn budget(section: &Section<'_>) -> Result<Budget, TaskError> {
-    section.allow(&["seconds", "tokens"])?;
-    match (section.get("seconds"), section.get("tokens")) {
-        (Some(entry), None) => Ok(Budget::Seconds(entry.seconds()?.as_secs_f64())),
-        (None, Some(entry)) => Ok(Budget::Tokens(entry.integer_within(1, i64::MAX)? as u64)),
-        (Some(_), Some(entry)) => Err(entry.error("there is `seconds` too; a budget is one of them")),
-        (None, None) => Err(section.error("is empty; write `seconds = 20.0` or `tokens = 10_000_000`")),
+    const KINDS: [&str; 4] = ["seconds", "tokens", "steps", "evaluations"];
+    section.allow(&KINDS)?;
+    let mut written = KINDS.into_iter().filter_map(|kind| Some((kind, section.get(kind)?)));
+    let Some((kind, entry)) = written.next() else {
+        return Err(section.error(
+            "is empty; write `seconds = 20.0`, `tokens = 10_000_000`, `steps = 500` or `evaluations = 200`",
+        ));
+    };
+    if let Some((_, other)) = written.next() {
+        return Err(other.error(format!("there is `{kind}` too; a budget is one of them")));
+    }
+    let count = || Ok(entry.integer_within(1, i64::MAX)? as u64);
+    match kind {
+        "seconds" => Ok(Budget::Seconds(entry.seconds()?.as_secs_f64())),
+        "tokens" => count().map(Budget::Tokens),
+        "steps" => count().map(Budget::Steps),
+        _ => count().map(Budget::Evaluations),
     }
 }
 

@@ -126,7 +126,19 @@ fn every_complaint_names_line_column_and_key() {
     check(
         "seconds = 20\n",
         "",
-        "task.toml:30:1: `budget`: is empty; write `seconds = 20.0` or `tokens = 10_000_000`",
+        "task.toml:30:1: `budget`: is empty; write `seconds = 20.0`, `tokens = 10_000_000`, `steps = 500` or \
+         `evaluations = 200`",
+    );
+    check(
+        "seconds = 20\n",
+        "evaluations = 3\nsteps = 5\n",
+        "task.toml:31:15: `budget.evaluations`: there is `steps` too; a budget is one of them",
+    );
+    check("seconds = 20\n", "steps = 0\n", "task.toml:31:9: `budget.steps`: is 0; at least 1 is needed");
+    check(
+        "seconds = 20\n",
+        "evaluations = 2.5\n",
+        "task.toml:31:15: `budget.evaluations`: expected an integer, found a number",
     );
     check(
         "baseline_repeats = 7",
@@ -334,6 +346,27 @@ fn task_whose_mutable_files_do_not_exist_is_refused() {
     assert!(complaint.contains("matches no file"), "{complaint}");
     let complaint = Task::load(&dir.path().join("absent")).unwrap_err().to_string();
     assert!(complaint.starts_with("cannot read"), "{complaint}");
+}
+
+#[test]
+fn a_budget_of_each_kind_is_read_told_and_limited() {
+    for (text, budget, told) in [
+        ("seconds = 2.5", Budget::Seconds(2.5), "2.5s"),
+        ("tokens = 10_000_000", Budget::Tokens(10_000_000), "10000000tokens"),
+        ("steps = 500", Budget::Steps(500), "500steps"),
+        ("evaluations = 200", Budget::Evaluations(200), "200evaluations"),
+    ] {
+        let task = parse(&GOOD.replace("seconds = 20", text)).unwrap();
+        assert_eq!((task.budget, task.budget.to_string().as_str()), (budget, told));
+        let record = serde_json::to_string(&budget).unwrap();
+        assert_eq!(serde_json::from_str::<Budget>(&record).unwrap(), budget, "{record}");
+        if !matches!(budget, Budget::Seconds(_)) {
+            // Nothing says how long so much takes before it was seen.
+            assert_eq!(task.run.timeout(budget, None), Duration::from_secs(4 * 3600), "{text}");
+            assert_eq!(task.run.silence(budget), Duration::from_secs(300), "{text}");
+        }
+        assert_eq!(task.run.timeout(budget, Some(Duration::from_secs(100))), Duration::from_secs(200));
+    }
 }
 
 #[test]

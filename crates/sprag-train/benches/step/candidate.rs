@@ -191,7 +191,7 @@ impl Candidate {
             vocab_size: self.config.vocab as u32,
             max_seq_len: self.config.seq_len as u32,
             bos: 0,
-            budget: Budget::Batches((WARMUP + STEPS) as u64),
+            budget: Budget::Steps((WARMUP + STEPS) as u64),
         };
         let began = Instant::now();
         let mut last = began;

@@ -62,7 +62,8 @@ pub enum EvalOutcome {
         value: f64,
         /// What was measured beside it; `reported_*` was said by the candidate.
         facts: Facts,
-        /// The training loss that the candidate reported, thinned: seconds or tokens, then nats a token.
+        /// The training loss that the candidate reported, thinned: seconds, tokens or steps as the budget
+        /// is, then nats a token.
         curve: Vec<[f64; 2]>,
     },
     /// A smoke test without a fault.

@@ -133,6 +133,64 @@ fn a_batch_that_would_exceed_the_budget_is_not_served() {
 }
 
 #[test]
+fn steps_are_batches_served_whatever_a_candidate_says_of_its_own() {
+    let mut options = options();
+    options.budget = Budget::Steps(40);
+    let (_, facts, curve) = scored(&options);
+    assert_eq!((facts["batches"], facts["steps"], facts["train_tokens"]), (40.0, 40.0, 40.0 * 64.0));
+    assert!(!facts.contains_key("overshoot_seconds"));
+    assert_eq!((curve.len(), curve[0], curve[39][0]), (40, [1.0, 3.0], 40.0));
+    // None of its steps is told, or a hundred for each batch: both get forty batches, and learn how far they are.
+    for told in [0, 100] {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let (outcome, _) = run(&options, move |connection| {
+            let start = connection.greet()?;
+            assert_eq!(start.budget, Budget::Steps(40));
+            loop {
+                connection.say(FromCandidate::NextBatch { rows: 4, seq_len: 16 })?;
+                let ToCandidate::Batch { progress, .. } = connection.hear()? else { break };
+                sender.send(progress).unwrap();
+                for _ in 0..told {
+                    connection.say(FromCandidate::Step { loss: 1.0 })?;
+                }
+            }
+            connection.answer(&Bigram::new(), &mut honest)
+        });
+        assert!(matches!(outcome, EvalOutcome::Scored { .. }), "{outcome:?}");
+        let progress: Vec<f64> = receiver.iter().collect();
+        assert_eq!((progress.len(), progress[0], progress[39]), (40, 0.0, 39.0 / 40.0), "{told} told");
+    }
+}
+
+#[test]
+fn training_on_after_the_last_step_has_no_score() {
+    let mut options = options();
+    options.budget = Budget::Steps(10);
+    options.limits.finish = Duration::from_millis(100);
+    let detail = check_invalid_with(&options, "overtime", |connection| {
+        connection.greet()?;
+        connection.train(Duration::ZERO)?;
+        for _ in 0..100 {
+            connection.say(FromCandidate::Step { loss: 1.0 })?;
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    });
+    assert!(detail.contains("10steps"), "{detail}");
+}
+
+#[test]
+fn a_batch_larger_than_allowed_has_no_score() {
+    let mut options = options();
+    options.budget = Budget::Steps(40);
+    options.limits.batch_tokens = 64;
+    assert_eq!(scored(&options).1["batches"], 40.0);
+    options.limits.batch_tokens = 63;
+    let detail = check_invalid_with(&options, "protocol", answering(honest));
+    assert!(detail.contains("4 x 16 tokens (1 to 63"), "{detail}");
+}
+
+#[test]
 fn a_smoke_test_passes_an_honest_model_and_catches_the_others() {
     let options = Options { smoke: true, ..options() };
     let (outcome, events) = run(&options, answering(honest));

@@ -10,12 +10,6 @@ use super::overtime::Pace;
 use super::{Facts, Limits};
 use crate::protocol::{self, Budget, FromCandidate, Start, ToCandidate};
 
-/// How long a smoke test may train on after it was told to stop.
-const SMOKE_FINISH: Duration = Duration::from_secs(10);
-
-/// Most tokens in one batch.
-const BATCH_TOKENS: u64 = 1 << 22;
-
 /// Most tokens in one row.
 const ROW_TOKENS: u32 = 1 << 16;
 
@@ -209,9 +203,7 @@ impl Trainer<'_> {
                 let overshoot = self.overshoot();
                 Some(self.clock? + Duration::try_from_secs_f64(seconds).ok()? + overshoot)
             }
-            Budget::Tokens(_) => Some(self.stopped? + self.limits.finish),
-            // A smoke test: there is nothing to finish but the step under way.
-            Budget::Batches(_) => Some(self.stopped? + self.limits.finish.min(SMOKE_FINISH)),
+            Budget::Tokens(_) | Budget::Steps(_) => Some(self.stopped? + self.limits.finish),
         }
     }
 
@@ -219,7 +211,7 @@ impl Trainer<'_> {
     fn overshoot(&self) -> Duration {
         match self.budget {
             Budget::Seconds(seconds) => self.pace.overshoot(seconds, self.limits),
-            Budget::Tokens(_) | Budget::Batches(_) => Duration::ZERO,
+            Budget::Tokens(_) | Budget::Steps(_) => Duration::ZERO,
         }
     }
 
@@ -266,9 +258,10 @@ impl Trainer<'_> {
 
     fn serve(&mut self, rows: u32, seq_len: u32) -> Result<(), Ended> {
         let asked = u64::from(rows) * u64::from(seq_len);
-        if asked == 0 || asked > BATCH_TOKENS || seq_len > ROW_TOKENS {
+        let most = self.limits.batch_tokens;
+        if asked == 0 || asked > most || seq_len > ROW_TOKENS {
             let detail = format!(
-                "asked for a batch of {rows} x {seq_len} tokens (1 to {BATCH_TOKENS}, at most {ROW_TOKENS} a row)"
+                "asked for a batch of {rows} x {seq_len} tokens (1 to {most}, at most {ROW_TOKENS} a row)"
             );
             return Err(Ended::invalid("protocol", detail));
         }
@@ -301,7 +294,7 @@ impl Trainer<'_> {
                 let free_until = self.begun.checked_add(self.limits.startup_grace);
                 free_until.map_or(now, |until| now.min(until))
             }
-            Budget::Tokens(_) | Budget::Batches(_) => now,
+            Budget::Tokens(_) | Budget::Steps(_) => now,
         };
         self.clock.get_or_insert(clock);
     }
@@ -312,7 +305,7 @@ impl Trainer<'_> {
         match self.budget {
             Budget::Seconds(seconds) => self.elapsed_seconds() >= seconds,
             Budget::Tokens(tokens) => self.tokens.saturating_add(asked) > tokens,
-            Budget::Batches(batches) => self.batches >= batches,
+            Budget::Steps(steps) => self.batches >= steps,
         }
     }
 
@@ -325,7 +318,7 @@ impl Trainer<'_> {
         let spent = match self.budget {
             Budget::Seconds(seconds) => self.elapsed_seconds() / seconds,
             Budget::Tokens(tokens) => self.tokens as f64 / tokens as f64,
-            Budget::Batches(batches) => self.batches as f64 / batches as f64,
+            Budget::Steps(steps) => self.batches as f64 / steps as f64,
         };
         spent.clamp(0.0, 1.0)
     }
@@ -338,8 +331,9 @@ impl Trainer<'_> {
         }
         self.reported.loss = Some(f64::from(loss));
         let x = match self.budget {
+            Budget::Seconds(_) => self.elapsed_seconds(),
             Budget::Tokens(_) => self.tokens as f64,
-            Budget::Seconds(_) | Budget::Batches(_) => self.elapsed_seconds(),
+            Budget::Steps(_) => self.batches as f64,
         };
         self.curve.push(x, f64::from(loss));
         Ok(())
@@ -368,7 +362,7 @@ impl Trainer<'_> {
         let seconds = self.elapsed_seconds();
         let overshoot_seconds = match self.budget {
             Budget::Seconds(budget) => Some((seconds - budget).max(0.0)),
-            Budget::Tokens(_) | Budget::Batches(_) => None,
+            Budget::Tokens(_) | Budget::Steps(_) => None,
         };
         let used = Duration::try_from_secs_f64(overshoot_seconds.unwrap_or(0.0)).unwrap_or(Duration::MAX);
         Training {

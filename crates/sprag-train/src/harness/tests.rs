@@ -53,7 +53,7 @@ fn evaluate(mut socket: UnixStream, batches: u32, windows: &[Vec<u32>]) -> Seen 
     let hello: FromCandidate = protocol::receive(&mut socket, 64).unwrap();
     assert_eq!(hello, FromCandidate::Hello { version: protocol::VERSION });
     let start =
-        Start { seed: 7, vocab_size: VOCAB, max_seq_len: 8, bos: 0, budget: Budget::Batches(batches.into()) };
+        Start { seed: 7, vocab_size: VOCAB, max_seq_len: 8, bos: 0, budget: Budget::Steps(batches.into()) };
     protocol::send(&mut socket, &ToCandidate::Start(start)).unwrap();
     let mut served = 0;
     loop {

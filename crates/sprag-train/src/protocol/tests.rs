@@ -6,7 +6,7 @@ fn to_candidate() -> Vec<ToCandidate> {
     vec![
         start(Budget::Seconds(20.5)),
         start(Budget::Tokens(10_000_000)),
-        start(Budget::Batches(3)),
+        start(Budget::Steps(500)),
         ToCandidate::Batch { progress: 0.25, tokens: vec![1, 2, 3, u32::MAX] },
         ToCandidate::Batch { progress: 1.0, tokens: vec![] },
         ToCandidate::Stop,
@@ -157,13 +157,29 @@ fn budgets_are_read_as_they_are_shown() {
         ("20s", Budget::Seconds(20.0)),
         ("0.5s", Budget::Seconds(0.5)),
         ("10000000tokens", Budget::Tokens(10_000_000)),
-        ("3batches", Budget::Batches(3)),
+        ("500steps", Budget::Steps(500)),
     ] {
         assert_eq!(text.parse(), Ok(budget));
         assert_eq!(budget.to_string(), text);
     }
-    for text in ["", "20", "s", "-1s", "0s", "NaNs", "infs", "1e999s", "0tokens", "1.5tokens", "20 s", "20m"]
-    {
-        assert_eq!(text.parse::<Budget>(), Err(BudgetError { text: text.to_owned() }), "{text}");
+    for text in [
+        "",
+        "20",
+        "s",
+        "-1s",
+        "0s",
+        "NaNs",
+        "infs",
+        "1e999s",
+        "0tokens",
+        "1.5tokens",
+        "20 s",
+        "20m",
+        "0steps",
+        "0evaluations",
+    ] {
+        assert_eq!(text.parse::<Budget>(), Err(BudgetError::Unreadable(text.to_owned())), "{text}");
     }
+    let refused = "200evaluations".parse::<Budget>().unwrap_err();
+    assert!(refused.to_string().contains("seconds, tokens or steps"), "{refused}");
 }

@@ -35,12 +35,15 @@ struct EvalArgs {
     /// Seed of all randomness
     #[arg(long)]
     seed: u64,
-    /// What training may spend: `20s` or `10000000tokens`
+    /// What training may spend: `20s`, `10000000tokens`, or `500steps`, which are batches served
     #[arg(long)]
     budget: Budget,
     /// `run`; `smoke` for a few steps without a score; `holdout` to score the sealed holdout instead
     #[arg(long, default_value = "run", value_parser = ["run", "smoke", "holdout"])]
     phase: String,
+    /// Most tokens in one batch. Under a budget of steps nothing else bounds the text that is trained on
+    #[arg(long, value_name = "TOKENS", default_value_t = eval::DEFAULT_BATCH_TOKENS, value_parser = clap::value_parser!(u64).range(1..))]
+    batch_tokens: u64,
     /// Validation tokens to score
     #[arg(long)]
     val_tokens: Option<u64>,
@@ -67,6 +70,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let TrainCommand::Eval(args) = args.command;
     let channel =
         stdin().as_fd().try_clone_to_owned().context("cannot take the channel from standard input")?;
+    let options = options(args);
+    let mut print = |event: EvalEvent| say(&event.to_json_line());
+    let outcome = eval::evaluate(UnixStream::from(channel), &options, &mut print)?;
+    say(&outcome.to_json_line());
+    Ok(ExitCode::Success)
+}
+
+fn options(args: EvalArgs) -> Options {
     let mut options = Options::new(args.data, args.seed, args.budget);
     options.smoke = args.phase == "smoke";
     if args.phase == "holdout" {
@@ -75,15 +86,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     options.limits.silence = duration(args.silence);
     options.val_tokens = args.val_tokens;
     options.max_seq_len = args.max_seq_len;
+    options.limits.batch_tokens = args.batch_tokens;
     options.limits.startup_grace = duration(args.startup_grace);
     options.limits.answer_grace = duration(args.answer_grace);
     if args.precision == "reduced" {
         options.precision = Precision::Reduced;
     }
-    let mut print = |event: EvalEvent| say(&event.to_json_line());
-    let outcome = eval::evaluate(UnixStream::from(channel), &options, &mut print)?;
-    say(&outcome.to_json_line());
-    Ok(ExitCode::Success)
+    options
 }
 
 /// So many seconds; what no clock counts to is all the time there is.
@@ -95,4 +104,50 @@ fn duration(seconds: f64) -> Duration {
 fn say(line: &str) {
     let mut stream = std::io::stdout().lock();
     let _ = writeln!(stream, "{line}").and_then(|()| stream.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use sprag_train::eval::Limits;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: EvalArgs,
+    }
+
+    fn read(more: &[&str]) -> Result<Options, clap::Error> {
+        let usual = ["eval", "--data", "data", "--seed", "1"];
+        Ok(options(Line::try_parse_from(usual.iter().chain(more))?.args))
+    }
+
+    #[test]
+    fn each_budget_of_training_is_taken_and_evaluations_are_refused() {
+        for (text, budget) in [
+            ("20s", Budget::Seconds(20.0)),
+            ("10000000tokens", Budget::Tokens(10_000_000)),
+            ("500steps", Budget::Steps(500)),
+        ] {
+            assert_eq!(read(&["--budget", text]).unwrap().budget, budget);
+        }
+        let refused = read(&["--budget", "200evaluations"]).unwrap_err().to_string();
+        assert!(refused.contains("evaluations are for tasks whose own command counts them"), "{refused}");
+    }
+
+    #[test]
+    fn limits_are_as_usual_unless_said() {
+        assert_eq!(read(&["--budget", "1s"]).unwrap().limits, Limits::default());
+        let said = ["--startup-grace", "1m", "--answer-grace", "5s", "--batch-tokens", "4096"];
+        let limits = read(&[&["--budget", "1s"], &said[..]].concat()).unwrap().limits;
+        let expected = Limits {
+            startup_grace: Duration::from_secs(60),
+            answer_grace: Duration::from_secs(5),
+            batch_tokens: 4096,
+            ..Limits::default()
+        };
+        assert_eq!(limits, expected);
+    }
 }

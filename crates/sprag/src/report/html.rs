@@ -90,6 +90,8 @@ pub fn budget(budget: Budget) -> String {
     match budget {
         Budget::Seconds(seconds) => format!("{seconds} s of training"),
         Budget::Tokens(tokens) => format!("{} tokens", numbers::count(tokens as f64)),
+        Budget::Steps(steps) => format!("{steps} steps"),
+        Budget::Evaluations(evaluations) => format!("{evaluations} evaluations"),
     }
 }
 

@@ -360,7 +360,7 @@ fn scoring(state: &State, budget: Budget) -> Option<Scoring> {
     let seconds = Estimate::of(&seconds)?;
     let share = match budget {
         Budget::Seconds(budget) => (budget > 0.0).then(|| seconds.mean / budget),
-        Budget::Tokens(_) => None,
+        Budget::Tokens(_) | Budget::Steps(_) | Budget::Evaluations(_) => None,
     };
     Some(Scoring { seconds, share })
 }

@@ -13,9 +13,11 @@ pub fn curves(curves: &[Curve], budget: Budget) -> Option<String> {
     let frame = Frame { width: 440.0, height: 230.0, top: 26.0, right: 14.0, bottom: 40.0, left: 48.0 };
     let (left, right) = frame.across();
     let (bottom, top) = frame.up();
-    let divisor = match budget {
-        Budget::Seconds(_) => 1.0,
-        Budget::Tokens(_) => 1e6,
+    let (divisor, axis) = match budget {
+        Budget::Seconds(_) => (1.0, "seconds"),
+        Budget::Tokens(_) => (1e6, "million tokens"),
+        Budget::Steps(_) => (1.0, "steps"),
+        Budget::Evaluations(_) => (1.0, "evaluations"),
     };
     let points = curves.iter().flat_map(|curve| &curve.points);
     let end = points.clone().map(|point| point[0] / divisor).fold(0.0, f64::max);
@@ -29,7 +31,7 @@ pub fn curves(curves: &[Curve], budget: Budget) -> Option<String> {
     frame.grid_across(&mut svg, &y, 5);
     frame.axis_name(&mut svg, "training loss (nats a token, reported by the candidate)");
     frame.ticks_below(&mut svg, &x, 5, |tick, decimals| format!("{tick:.decimals$}"));
-    frame.axis_below(&mut svg, if divisor > 1.0 { "million tokens" } else { "seconds" });
+    frame.axis_below(&mut svg, axis);
     // The candidate is drawn last, on top.
     for candidate in [false, true] {
         for curve in curves.iter().filter(|curve| curve.candidate == candidate) {
@@ -70,7 +72,15 @@ mod tests {
     #[test]
     fn a_curve_of_one_time_has_finite_coordinates() {
         let curve = Curve { arm: 1, candidate: true, seed: 1, points: vec![[0.0, 2.0], [0.0, 2.0]] };
-        let svg = curves(&[curve], Budget::Tokens(10)).unwrap();
-        assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+        for (budget, axis) in [
+            (Budget::Seconds(1.0), ">seconds<"),
+            (Budget::Tokens(10), ">million tokens<"),
+            (Budget::Steps(10), ">steps<"),
+            (Budget::Evaluations(10), ">evaluations<"),
+        ] {
+            let svg = curves(std::slice::from_ref(&curve), budget).unwrap();
+            assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+            assert!(svg.contains(axis), "{axis}: {svg}");
+        }
     }
 }
