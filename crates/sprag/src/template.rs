@@ -160,7 +160,10 @@ fn task_toml(gpt: &Gpt, workspace: &Path, toolchain: &Toolchain, packages: &[Pat
     let features =
         gpt.device.feature().map(|feature| format!(" \"--features\", \"{feature}\",")).unwrap_or_default();
     // Kernels of GPUs multiply in TF32 or bf16 where that is faster.
-    let precision = if gpt.device == Device::Cpu { "" } else { ", \"--precision\", \"reduced\"" };
+    // A first step on a device compiles its kernels, for minutes where the device is a processor in disguise.
+    let silence = if gpt.device == Device::Cpu { "" } else { "\nsilence_seconds = 300" };
+    let precision =
+        if gpt.device == Device::Cpu { "" } else { ", \"--precision\", \"reduced\", \"--silence\", \"5m\"" };
     let devices: Vec<String> = gpt.device.files().iter().map(quoted).collect();
     let devices =
         if devices.is_empty() { String::new() } else { format!("devices = [{}]\n", devices.join(", ")) };
@@ -206,7 +209,7 @@ RUSTC_WORKSPACE_WRAPPER = ""
 RUSTC_WRAPPER = ""
 
 [run]
-command = ["{{out}}/gpt"]
+command = ["{{out}}/gpt"]{silence}
 
 [evaluate]
 command = ["{{sprag}}", "train", "eval", "--data", "{{data}}", "--seed", "{{seed}}", "--budget", "{{budget}}", "--phase", "{{phase}}"{precision}]
@@ -440,6 +443,8 @@ target-dir = "/nowhere/target"
             let gpt = Gpt { device: *device, ..gpt(Budget::Seconds(1.0)) };
             let text = task_toml(&gpt, Path::new("/src/sprag"), &toolchain(), &[]);
             let task = Task::parse(&text, Path::new("/tmp/gpt")).unwrap();
+            let silence = task.run.silence.map(|silence| silence.as_secs());
+            assert_eq!(silence, (*device != Device::Cpu).then_some(300));
             let (build, evaluate) = (task.build.unwrap().command, task.evaluate.unwrap().command);
             let after = |command: &[String], option: &str| {
                 let at = command.iter().position(|argument| argument == option)?;
@@ -448,9 +453,11 @@ target-dir = "/nowhere/target"
             assert_eq!(after(&build, "--features").as_deref(), device.feature());
             let Some(feature) = device.feature() else {
                 assert_eq!(after(&evaluate, "--precision"), None);
+                assert_eq!(after(&evaluate, "--silence"), None);
                 continue;
             };
             assert_eq!(after(&evaluate, "--precision").unwrap(), "reduced");
+            assert_eq!(after(&evaluate, "--silence").unwrap(), "5m");
             assert!(MANIFEST.contains(&format!("\n{feature} = [\"sprag-train/{feature}\"]\n")));
         }
     }
