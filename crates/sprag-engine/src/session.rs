@@ -33,6 +33,9 @@ pub const MAX_UNFINISHED: usize = 2;
 /// Executions under one seed that the machine spoilt, after which they are given up.
 pub const MAX_DISTURBED: usize = 4;
 
+/// Repeats of the baseline below which no noise is worth the name, however little time there is.
+pub const LEAST_REPEATS: u32 = 5;
+
 /// What the session must know besides the ledger.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
@@ -48,6 +51,8 @@ pub struct Rules {
     pub circles: bool,
     /// Most trials, the baseline not counted.
     pub max_trials: Option<u32>,
+    /// Repeats of the baseline that the run's time has room for; never fewer than [`LEAST_REPEATS`] are made.
+    pub affordable_repeats: Option<u32>,
 }
 
 /// What to do next.
@@ -195,13 +200,15 @@ fn step_of_trial(state: &State, trial: &Trial, rules: Rules) -> Step {
         let seed = seed_of(state, trial.id, Purpose::Smoke, 0);
         return measure(state, trial, trial.id, Purpose::Smoke, seed);
     }
-    if trial.id == 0 { step_of_baseline(state, trial) } else { step_of_candidate(state, trial) }
+    if trial.id == 0 { step_of_baseline(state, trial, rules) } else { step_of_candidate(state, trial) }
 }
 
-fn step_of_baseline(state: &State, trial: &Trial) -> Step {
+fn step_of_baseline(state: &State, trial: &Trial, rules: Rules) -> Step {
     let policy = policy(state);
     let scores: Vec<f64> = trial.scores(trial.id, Purpose::Baseline).map(|(_, score)| score.value).collect();
-    let repeats = policy.baseline_repeats.max(2);
+    // Fewer repeats make wider quantiles; they are not made up for later.
+    let affordable = rules.affordable_repeats.map_or(u32::MAX, |repeats| repeats.max(LEAST_REPEATS));
+    let repeats = policy.baseline_repeats.min(affordable).max(2);
     if (scores.len() as u32) < repeats {
         let seed = seed_of(state, trial.id, Purpose::Baseline, scores.len() as u32);
         return measure(state, trial, trial.id, Purpose::Baseline, seed);

@@ -21,6 +21,9 @@ use crate::repo::{Repo, RepoError, remove_all};
 use crate::session::{EndAudit, Rules, StartAudit, Step, certify_step, disturbance, next_step};
 use crate::state::{Pending, State};
 
+/// Part of a run's time that measuring the noise may take.
+const NOISE_SHARE: f64 = 0.25;
+
 /// A run that is being carried out.
 pub struct Steps<'a> {
     setup: Setup,
@@ -186,7 +189,14 @@ impl<'a> Steps<'a> {
             repairs,
             circles: !self.proposers.iter().any(|one| one.is_counted()),
             max_trials: self.setup.max_trials,
+            affordable_repeats: self.affordable_repeats(),
         }
+    }
+
+    /// Repeats of the baseline that fit into [`NOISE_SHARE`] of the run's time, once one was made.
+    fn affordable_repeats(&self) -> Option<u32> {
+        let (limit, one) = (self.setup.max_seconds?, self.typical_measure()?);
+        Some((NOISE_SHARE * limit / one) as u32)
     }
 
     fn carry_out(&mut self, step: Step) -> Result<Flow, EngineError> {

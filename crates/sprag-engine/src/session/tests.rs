@@ -3,8 +3,15 @@
 use super::*;
 use crate::record::{Proposed, Record, RunStarted, Score};
 
-const RULES: Rules =
-    Rules { builds: false, smokes: false, holdout: false, repairs: true, circles: true, max_trials: None };
+const RULES: Rules = Rules {
+    builds: false,
+    smokes: false,
+    holdout: false,
+    repairs: true,
+    circles: true,
+    max_trials: None,
+    affordable_repeats: None,
+};
 
 fn policy() -> Policy {
     Policy { baseline_repeats: 5, audit_every: 0, ..Preset::Balanced.policy() }
@@ -89,6 +96,17 @@ fn the_noise_floor_comes_first_and_from_different_seeds() {
     let seeds: std::collections::BTreeSet<u64> = baseline.iter().map(|measure| measure.seed).collect();
     assert_eq!(seeds.len(), 5);
     assert!(matches!(state.baseline(), Some((_, sd, 5)) if sd > 0.0));
+}
+
+#[test]
+fn a_short_run_measures_its_noise_on_fewer_repeats_but_never_on_fewer_than_five() {
+    let policy = Policy { baseline_repeats: 10, ..policy() };
+    let repeats = |affordable_repeats| {
+        let rules = Rules { affordable_repeats, max_trials: Some(0), ..RULES };
+        let score = |measure: &Measure| noisy(measure.arm, measure.seed, |_| 0.0);
+        drive_by(policy, rules, score, 30).0.baseline().map(|(_, _, n)| n)
+    };
+    assert_eq!([None, Some(20), Some(7), Some(1)].map(repeats), [10, 10, 7, 5].map(Some));
 }
 
 #[test]

@@ -152,7 +152,7 @@ fn plan(args: &Args, dir: &Path, made: Option<&Task>, capabilities: &Capabilitie
     eprintln!("machine   {cpu}, {cores} usable cores, {memory} memory, {}", machine.os);
     eprintln!("sandbox   {sandbox}");
     eprintln!(
-        "plan      {verb} {}; data, then the baseline {repeats} times, then trials of {budget} for {limit}",
+        "plan      {verb} {}; data, then the baseline up to {repeats} times, then trials of {budget} for {limit}",
         dir.display()
     );
     if let Some([one, _, _]) = machine.load_average
@@ -223,6 +223,9 @@ fn next_steps(task_dir: &Path, context: &Context) -> anyhow::Result<()> {
     println_or_stop("next")?;
     println_or_stop(&format!("  {program} diff --task {task}              what the champion changed"))?;
     println_or_stop(&format!("  {program} run --task {task} --for 30m     go on"))?;
+    println_or_stop(&format!(
+        "  {program} certify --task {task}           audit what was kept and not certified yet"
+    ))?;
     println_or_stop(&format!(
         "  {program} merge --task {task}             bring the certified champion to the task's main branch"
     ))?;

@@ -180,6 +180,11 @@ pub fn summary(page: &Page, context: &Context) -> anyhow::Result<()> {
     for line in words::headline(headline, page) {
         println_or_stop(&line)?;
     }
+    if page.tentative > 0 {
+        println_or_stop(
+            "next      `sprag certify` audits what is tentative; `sprag merge` takes what is certified",
+        )?;
+    }
     println_or_stop(&format!("trials    {}", words::counts(&page.counts)))?;
     for trial in page.trials.iter().filter(|trial| trial.mark == Mark::Win) {
         if let Some(effect) = &trial.effect {
