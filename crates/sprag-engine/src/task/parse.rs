@@ -12,7 +12,7 @@ use super::paths::PathSet;
 use super::placeholder;
 use super::{Build, Devices, Evaluate, FORMAT, Files, Metric, Run, SandboxSpec, Task};
 use crate::gate::audit;
-use crate::record::{Budget, Direction, Policy, Preset};
+use crate::record::{Budget, Direction, Policy, Preset, SecondBudget};
 
 /// Placeholders that Sprag fills in for a build.
 const BUILD: &[&str] = &["task", "worktree", "out", "cache", "sprag"];
@@ -39,6 +39,7 @@ pub(super) fn parse(text: &str, dir: &Path) -> Result<Task, TaskError> {
         metric: metric(&root.require_section("metric")?, evaluate.is_some())?,
         evaluate,
         budget: budget(&root.require_section("budget")?)?,
+        second: second_budget(&root.require_section("budget")?)?,
         sandbox: root.section("sandbox")?.map_or(Ok(SandboxSpec::default()), |s| sandbox(&s, dir, &vars))?,
         gate: root.section("gate")?.map_or(Ok(Policy::default()), |section| gate(&section))?,
         sha256: hex(&Sha256::digest(text.as_bytes())),
@@ -225,13 +226,40 @@ fn one_line(cause: &regex::Error) -> String {
 }
 
 fn budget(section: &Section<'_>) -> Result<Budget, TaskError> {
-    section.allow(&["seconds", "tokens"])?;
+    section.allow(&["seconds", "tokens", "second"])?;
     match (section.get("seconds"), section.get("tokens")) {
         (Some(entry), None) => Ok(Budget::Seconds(entry.seconds()?.as_secs_f64())),
         (None, Some(entry)) => Ok(Budget::Tokens(entry.integer_within(1, i64::MAX)? as u64)),
         (Some(_), Some(entry)) => Err(entry.error("there is `seconds` too; a budget is one of them")),
         (None, None) => Err(section.error("is empty; write `seconds = 20.0` or `tokens = 10_000_000`")),
     }
+}
+
+/// `second = { tokens = 500_000 }`, of another kind than the first budget, or `second = "equal-tokens"`.
+fn second_budget(section: &Section<'_>) -> Result<Option<SecondBudget>, TaskError> {
+    let Some(entry) = section.get("second") else { return Ok(None) };
+    let first = budget(section)?;
+    if let Ok(word) = entry.text() {
+        return match (word, first) {
+            ("equal-tokens", Budget::Seconds(_)) => Ok(Some(SecondBudget::EqualTokens)),
+            ("equal-tokens", _) => Err(entry.error(
+                "is \"equal-tokens\": as many as the baseline is served within a budget in seconds; the first budget is \
+                 not in seconds",
+            )),
+            _ => Err(entry.error(format!("is `{word}`; write `{{ tokens = 500_000 }}` or \"equal-tokens\""))),
+        };
+    }
+    let own = entry.section()?;
+    if let Some(third) = own.get("second") {
+        return Err(third.error("a second budget has no second one"));
+    }
+    let second = budget(&own)?;
+    if std::mem::discriminant(&second) == std::mem::discriminant(&first) {
+        return Err(
+            entry.error("is of the same kind as the first; only another kind tells speed from learning")
+        );
+    }
+    Ok(Some(SecondBudget::Fixed(second)))
 }
 
 fn sandbox(
