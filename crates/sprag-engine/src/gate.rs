@@ -5,13 +5,15 @@
 //! Two levels. A candidate that looks better on few runs becomes the *tentative* tip ([`tentative`]): fast, and
 //! sometimes wrong. Every few keeps the tip is *audited* against the last certified champion ([`audit`]) under
 //! fresh seeds and a level that all audits of the run share ([`online`]); an audit that fails is followed by
-//! bisection ([`chain`]). [`ladder`] counts and guards what is asked of the sealed holdout.
+//! bisection ([`chain`]). [`ladder`] counts and guards what is asked of the sealed holdout. [`cause`] names what a kept
+//! change owes its gain to.
 //!
 //! The noise is pooled: deviations within every arm that was executed more than once. It is known from few runs
 //! and heavy-tailed, so quantiles are Student's, and what remains is measured: [`simulate`] plays the very same
 //! functions against invented and recorded noise.
 
 pub mod audit;
+pub mod cause;
 pub mod chain;
 pub mod ladder;
 pub mod level;

@@ -225,6 +225,10 @@ pub struct RunStarted {
     pub direction: Direction,
     /// What a trial may spend.
     pub budget: Budget,
+    /// What a kept trial and the incumbent before it may spend when they are executed once more to tell why it is
+    /// better; `None` where the task asks for no such thing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second: Option<SecondBudget>,
     /// Numbers of the gate that decide in this run.
     pub policy: Policy,
     /// Seed from which every seed of the run is derived.
@@ -268,6 +272,16 @@ impl Default for Budget {
     fn default() -> Self {
         Budget::Seconds(0.0)
     }
+}
+
+/// The budget under which kept code is scored besides the first one.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecondBudget {
+    /// As written; of another kind than the first.
+    Fixed(Budget),
+    /// As many tokens as the full runs of the baseline were served in the median, known after the baseline.
+    EqualTokens,
 }
 
 /// The gate's numbers; see `gate` and `docs/statistics.md` for what each does.
@@ -428,6 +442,9 @@ pub struct Measure {
     pub seed: u64,
     /// What it is for.
     pub purpose: Purpose,
+    /// What it may spend, where that is not the task's own budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
 }
 
 /// What a measurement is for.
@@ -450,12 +467,14 @@ pub enum Purpose {
     Audit,
     /// Scored on the sealed holdout instead of the validation text; compared with nothing else.
     Holdout,
+    /// One arm of a pair under the second budget, after a keep; it decides nothing and is compared with nothing else.
+    Second,
 }
 
 impl Purpose {
-    /// True for a full execution that is scored on the validation text.
+    /// True for a full execution that is scored on the validation text, under the task's own budget.
     pub fn scores(self) -> bool {
-        !matches!(self, Purpose::Smoke | Purpose::Holdout)
+        !matches!(self, Purpose::Smoke | Purpose::Holdout | Purpose::Second)
     }
 }
 
@@ -729,6 +748,29 @@ mod tests {
         let outcome: Outcome = serde_json::from_str(old).unwrap();
         assert_eq!(outcome, Outcome::Invalid(Invalid::new(Reason::Crash, "exit 1")));
         assert_eq!(serde_json::to_string(&outcome).unwrap(), old);
+    }
+
+    #[test]
+    fn lines_without_a_second_budget_read_and_write_as_before() {
+        let old = r#"{"measure":3,"trial":1,"arm":0,"seed":9,"purpose":"confirm"}"#;
+        let measure: Measure = serde_json::from_str(old).unwrap();
+        assert_eq!((measure.budget, serde_json::to_string(&measure).unwrap().as_str()), (None, old));
+        let started = serde_json::to_value(RunStarted::default()).unwrap();
+        assert!(started.get("second").is_none());
+        assert_eq!(serde_json::from_value::<RunStarted>(started).unwrap(), RunStarted::default());
+        // Through a flattened field, as `measured` holds it.
+        let second = Measure { purpose: Purpose::Second, budget: Some(Budget::Tokens(500_000)), ..measure };
+        let line = Record::Measured { measure: second, outcome: Outcome::Passed, seconds: 1.0 };
+        let text = serde_json::to_string(&line).unwrap();
+        assert!(text.contains(r#""budget":{"kind":"tokens","amount":500000}"#), "{text}");
+        assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), line);
+        for (second, json) in [
+            (SecondBudget::EqualTokens, r#""equal_tokens""#),
+            (SecondBudget::Fixed(Budget::Seconds(2.5)), r#"{"fixed":{"kind":"seconds","amount":2.5}}"#),
+        ] {
+            assert_eq!(serde_json::to_string(&second).unwrap(), json);
+            assert_eq!(serde_json::from_str::<SecondBudget>(json).unwrap(), second);
+        }
     }
 
     #[test]

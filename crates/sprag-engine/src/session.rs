@@ -6,6 +6,7 @@
 mod audits;
 mod disturbance;
 mod evidence;
+mod second;
 
 use crate::gate;
 use crate::gate::tentative::{self, Evidence, Look};
@@ -15,10 +16,12 @@ use crate::record::{
 };
 use crate::state::{Pending, Run, State, Trial};
 use audits::{step_of_audit, step_of_chain, to_try_again};
+use second::step_of_second;
 
 pub use audits::audit_pairs;
 pub use disturbance::disturbance;
 pub use evidence::{detectable, level, noise, unbiased_scores};
+pub use second::{SECOND_PAIRS, Second, second, second_arms, second_budget};
 
 /// Repairs a proposer may try after a failed build.
 pub const MAX_REPAIRS: u32 = 2;
@@ -148,6 +151,9 @@ pub fn next_step(state: &State, rules: Rules) -> Step {
     if state.incumbent.is_none() {
         let why = last.reason.clone().unwrap_or_default();
         return Step::Finish(format!("the baseline has no score: {why}"));
+    }
+    if let Some(step) = step_of_second(state) {
+        return step;
     }
     if let Some(step) = step_of_chain(state, false) {
         return step;
@@ -325,6 +331,20 @@ fn decide_invalid(trial: TrialId, reason: Reason, detail: String) -> Step {
 }
 
 fn measure(state: &State, trial: &Trial, arm: TrialId, purpose: Purpose, seed: u64) -> Step {
+    match execution(state, trial, arm, purpose, seed) {
+        Ok(measure) => Step::Measure(measure),
+        Err(invalid) => decide_invalid(trial.id, invalid.reason, invalid.detail),
+    }
+}
+
+/// An execution under the task's own budget; `Err` says why it is not made again.
+fn execution(
+    state: &State,
+    trial: &Trial,
+    arm: TrialId,
+    purpose: Purpose,
+    seed: u64,
+) -> Result<Measure, Invalid> {
     let same = trial.runs.iter().filter(|run| run.measure.arm == arm && run.measure.seed == seed);
     let unfinished = same.filter(|run| run.outcome.is_none()).count();
     if unfinished >= MAX_UNFINISHED {
@@ -332,7 +352,7 @@ fn measure(state: &State, trial: &Trial, arm: TrialId, purpose: Purpose, seed: u
             "sprag was killed {unfinished} times while it executed trial {arm} under seed {seed}: \
              perhaps it takes the machine down"
         );
-        return decide_invalid(trial.id, Reason::Crash, detail);
+        return Err(Invalid::new(Reason::Crash, detail));
     }
     let same = trial.runs.iter().filter(|run| run.measure.arm == arm && run.measure.seed == seed);
     let disturbed: Vec<&Invalid> =
@@ -340,10 +360,10 @@ fn measure(state: &State, trial: &Trial, arm: TrialId, purpose: Purpose, seed: u
     if disturbed.len() >= MAX_DISTURBED {
         let last = disturbed.last().map_or("", |invalid| invalid.detail.as_str());
         let detail = format!("{} executions in a row were disturbed: {last}", disturbed.len());
-        return decide_invalid(trial.id, Reason::Machine, detail);
+        return Err(Invalid::new(Reason::Machine, detail));
     }
     let measure: MeasureId = state.next_measure;
-    Step::Measure(Measure { measure, trial: trial.id, arm, seed, purpose })
+    Ok(Measure { measure, trial: trial.id, arm, seed, purpose, budget: None })
 }
 
 /// The seed of an execution: a function of the run's seed alone, so that a resumed run asks for the same
@@ -359,6 +379,7 @@ fn seed_of(state: &State, trial: TrialId, purpose: Purpose, repeat: u32) -> u64 
         Purpose::Anchor => 6,
         Purpose::Audit => 7,
         Purpose::Holdout => 8,
+        Purpose::Second => 9,
     };
     [u64::from(trial), purpose, u64::from(repeat)].into_iter().fold(seed, split_mix) >> 11
 }

@@ -22,7 +22,7 @@ pub(crate) use fixed::hex;
 pub use paths::PathSet;
 pub use placeholder::{UnknownPlaceholder, Values, expand};
 
-use crate::record::{Budget, Direction, Policy};
+use crate::record::{Budget, Direction, Policy, SecondBudget};
 
 /// Version of `task.toml` that this program reads.
 pub const FORMAT: i64 = 1;
@@ -51,6 +51,8 @@ pub struct Task {
     pub metric: Metric,
     /// What one execution may spend.
     pub budget: Budget,
+    /// What kept code may spend when it is scored once more, to tell speed from learning.
+    pub second: Option<SecondBudget>,
     /// What build and run may reach.
     pub sandbox: SandboxSpec,
     /// Numbers of the gate.

@@ -18,8 +18,10 @@ use crate::record::{
     Verdict,
 };
 use crate::repo::{Repo, RepoError, remove_all};
-use crate::session::{EndAudit, Rules, StartAudit, Step, certify_step, disturbance, next_step};
-use crate::state::{Pending, State};
+use crate::session::{
+    EndAudit, Rules, StartAudit, Step, certify_step, disturbance, next_step, second_arms, second_budget,
+};
+use crate::state::{Pending, Run, State};
 
 /// Part of a run's time that measuring the noise may take.
 const NOISE_SHARE: f64 = 0.25;
@@ -112,6 +114,7 @@ impl<'a> Steps<'a> {
                 metric: task.metric.name.clone(),
                 direction: task.metric.direction,
                 budget: task.budget,
+                second: task.second,
                 policy: task.gate,
                 seed: self.setup.seed,
                 proposers: self.proposers.iter().map(|proposer| proposer.name().to_owned()).collect(),
@@ -195,7 +198,7 @@ impl<'a> Steps<'a> {
 
     /// Repeats of the baseline that fit into [`NOISE_SHARE`] of the run's time, once one was made.
     fn affordable_repeats(&self) -> Option<u32> {
-        let (limit, one) = (self.setup.max_seconds?, self.typical_measure()?);
+        let (limit, one) = (self.setup.max_seconds?, self.typical_measure(false)?);
         Some((NOISE_SHARE * limit / one) as u32)
     }
 
@@ -223,6 +226,7 @@ impl<'a> Steps<'a> {
             },
             Step::Repair(trial) => return self.propose(trial),
             Step::Build(trial) => return self.build(trial),
+            Step::Measure(measure) if measure.purpose == Purpose::Second => return self.second(measure),
             Step::Measure(measure) => return self.measure(measure),
             Step::Decide(trial, verdict, reason) => self.decide(trial, verdict, reason)?,
             Step::Advance(trial) => self.advance(trial)?,
@@ -259,8 +263,32 @@ impl<'a> Steps<'a> {
         let Some(limit) = self.setup.max_seconds else { return false };
         let first = || self.longest_build().unwrap_or_default().as_secs_f64().min(30.0);
         let build = self.typical_build().unwrap_or_else(first);
-        let needed = build + self.typical_measure().unwrap_or(0.0);
+        let needed = build + self.typical_measure(false).unwrap_or(0.0);
         self.began.elapsed().as_secs_f64() + needed > limit
+    }
+
+    /// Executes an arm under the second budget, within the time for this run. It decides nothing, so nothing about it
+    /// ends the run: without a score its pair is left out.
+    fn second(&mut self, measure: Measure) -> Result<Flow, EngineError> {
+        let needed = self.typical_measure(true).or_else(|| self.typical_measure(false)).unwrap_or(0.0);
+        let limit = self.setup.max_seconds.unwrap_or(f64::INFINITY);
+        if self.began.elapsed().as_secs_f64() + needed > limit {
+            return self.carry_out(Step::Finish("the time for this run is used up".into()));
+        }
+        let (trial, number) = (measure.trial, measure.measure);
+        let flow = self.measure(measure)?;
+        let runs = self.state.trial(trial).into_iter().flat_map(|trial| &trial.runs);
+        let invalid = runs.filter(|run| run.measure.measure == number).find_map(Run::invalid);
+        if let Some(invalid) = invalid.filter(|invalid| invalid.reason != Reason::Machine) {
+            let text =
+                format!("no score under the second budget, the pair of trial {trial} is left out: {invalid}");
+            self.warn(text, None);
+        }
+        if second_arms(&self.state).is_empty() {
+            // The incumbent before it was executed for the last time, unless it is certified.
+            self.sweep()?;
+        }
+        Ok(flow)
     }
 
     fn propose_baseline(&mut self) -> Result<(), EngineError> {
@@ -460,12 +488,26 @@ impl<'a> Steps<'a> {
     fn measure(&mut self, measure: Measure) -> Result<Flow, EngineError> {
         let arm = self.arm(measure.arm);
         enough_space(&self.layout)?;
-        if self.ensure_built(measure.arm, &arm)? == Flow::Stop {
-            return Ok(Flow::Stop);
+        let second = measure.purpose == Purpose::Second;
+        match self.ensure_built(measure.arm, &arm)? {
+            BuildEnd::Done => {}
+            BuildEnd::Interrupted => return Ok(Flow::Stop),
+            BuildEnd::Failed(error) | BuildEnd::TimedOut(error) if second => {
+                self.append(Record::MeasureStarted(measure.clone()))?;
+                let outcome = Outcome::Invalid(Invalid::new(Reason::Build, error));
+                self.append(Record::Measured { measure, outcome, seconds: 0.0 })?;
+                return Ok(Flow::On);
+            }
+            BuildEnd::Failed(error) | BuildEnd::TimedOut(error) => {
+                return Err(EngineError::Refused(format!(
+                    "build trial {} again: it built before and fails now: {error}",
+                    measure.arm
+                )));
+            }
         }
-        let longest = self.longest_baseline();
+        let longest = if second { self.longest_second() } else { self.longest_baseline() };
         let smoke = measure.purpose == Purpose::Smoke;
-        let budget = self.setup.task.budget;
+        let budget = measure.budget.unwrap_or(self.setup.task.budget);
         let phase = match measure.purpose {
             Purpose::Smoke => JobPhase::Smoke,
             Purpose::Holdout => JobPhase::Holdout,
@@ -474,7 +516,7 @@ impl<'a> Steps<'a> {
         let job = Job { seed: measure.seed, budget, phase, longest };
         self.append(Record::MeasureStarted(measure.clone()))?;
         let began = Instant::now();
-        let expected = if smoke { None } else { self.typical_measure() };
+        let expected = if smoke { None } else { self.typical_measure(second) };
         let executed = self.execute(&measure, &arm, &job, expected);
         let judged = executed.and_then(|outcome| self.judge(outcome, &arm, smoke));
         let seconds = began.elapsed().as_secs_f64();
@@ -542,6 +584,10 @@ impl<'a> Steps<'a> {
         }
         match self.execute_once(measure, arm, job, expected)? {
             MeasureEnd::Done(outcome) => Ok(outcome),
+            // Perhaps it cannot score under a budget of that kind, which is no reason to stop the run.
+            MeasureEnd::NoAnswer(detail) if measure.purpose == Purpose::Second => {
+                Ok(Outcome::Invalid(Invalid::new(Reason::Evaluator, detail)))
+            }
             MeasureEnd::NoAnswer(detail) => Err(EngineError::Evaluator { trial: measure.trial, detail }),
         }
     }
@@ -558,19 +604,17 @@ impl<'a> Steps<'a> {
     }
 
     /// An arm that is not whole (undone decisions, a cleaned folder, a kill half-way) is built again.
-    fn ensure_built(&mut self, id: TrialId, arm: &Arm) -> Result<Flow, EngineError> {
-        let Some(commit) = self.commit_of(id) else { return Ok(Flow::On) };
+    fn ensure_built(&mut self, id: TrialId, arm: &Arm) -> Result<BuildEnd, EngineError> {
+        let Some(commit) = self.commit_of(id) else { return Ok(BuildEnd::Done) };
         if self.is_ready(id, arm, &commit) {
-            return Ok(Flow::On);
+            return Ok(BuildEnd::Done);
         }
         self.checkout_arm(id, arm, &commit)?;
-        match self.build_arm(id, arm)? {
-            BuildEnd::Done => self.set_ready(id, &commit).map(|()| Flow::On),
-            BuildEnd::Interrupted => Ok(Flow::Stop),
-            BuildEnd::Failed(error) | BuildEnd::TimedOut(error) => Err(EngineError::Refused(format!(
-                "build trial {id} again: it built before and fails now: {error}"
-            ))),
+        let end = self.build_arm(id, arm)?;
+        if end == BuildEnd::Done {
+            self.set_ready(id, &commit)?;
         }
+        Ok(end)
     }
 
     /// A clean checkout that does not count as whole until [`Steps::set_ready`] says so.
@@ -618,7 +662,14 @@ impl<'a> Steps<'a> {
 
     fn decide(&mut self, trial: TrialId, verdict: Verdict, reason: String) -> Result<(), EngineError> {
         let stays = matches!(verdict, Verdict::Baseline { .. } | Verdict::Win(_));
+        let baseline = matches!(verdict, Verdict::Baseline { .. });
         self.append(Record::Decided { trial, verdict, reason })?;
+        let asked = self.state.run.as_ref().is_some_and(|run| run.second.is_some());
+        if baseline && asked && second_budget(&self.state).is_none() {
+            let text = "there is no second budget: no run of the baseline tells its `train_tokens`";
+            let hint = "write the number, as in `[budget] second = { tokens = 500_000 }`";
+            self.warn(text.into(), Some(hint.into()));
+        }
         self.mark_hypotheses();
         if !stays {
             self.forget(trial)?;
@@ -652,6 +703,7 @@ impl<'a> Steps<'a> {
         } else {
             self.append(Record::Advanced { trial, to })?;
         }
+        let leaves = leaves.filter(|arm| undo || !second_arms(&self.state).contains(arm));
         leaves.map_or(Ok(()), |arm| self.forget(arm))
     }
 
@@ -755,9 +807,17 @@ impl<'a> Steps<'a> {
         full.map(|run| run.seconds).reduce(f64::max).map(Duration::from_secs_f64)
     }
 
-    /// Seconds of a full measurement, from the last one that was scored.
-    fn typical_measure(&self) -> Option<f64> {
+    /// How long the longest execution under the second budget took.
+    fn longest_second(&self) -> Option<Duration> {
+        let runs = self.state.runs().filter(|run| run.measure.purpose == Purpose::Second);
+        let full = runs.filter(|run| matches!(run.outcome, Some(Outcome::Scored(_))));
+        full.map(|run| run.seconds).reduce(f64::max).map(Duration::from_secs_f64)
+    }
+
+    /// Seconds of a full measurement under that budget, from the last one that was scored.
+    fn typical_measure(&self, second: bool) -> Option<f64> {
         let runs = self.state.trials.iter().rev().flat_map(|trial| trial.runs.iter().rev());
+        let runs = runs.filter(|run| (run.measure.purpose == Purpose::Second) == second);
         runs.filter(|run| matches!(run.outcome, Some(Outcome::Scored(_)))).map(|run| run.seconds).next()
     }
 
@@ -774,6 +834,18 @@ impl<'a> Steps<'a> {
 
     fn emit(&mut self, event: Event) {
         self.observer.observe(&event);
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_seconds(&mut self, seconds: f64) {
+        self.setup.max_seconds = Some(seconds);
+    }
+
+    /// Carries one step out.
+    #[cfg(test)]
+    pub(super) fn step(&mut self) -> Result<(), EngineError> {
+        let step = next_step(&self.state, self.rules());
+        self.carry_out(step).map(|_| ())
     }
 
     #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The loop with real git and a real ledger, on a lane that needs no processes.
 
+mod second;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +16,7 @@ use crate::event::{Event, Phase};
 use crate::lane::{Arm, BuildEnd, Job, JobPhase, MeasureEnd, Sign};
 use crate::ledger::Dies;
 use crate::proposer::{Brief, Declined, Proposal, Proposer};
-use crate::record::{Invalid, Outcome, Purpose, Reason, Record, Score, Verdict};
+use crate::record::{Budget, Invalid, Outcome, Purpose, Reason, Record, Score, Verdict};
 
 /// A task whose candidate is a number in `model.txt`; smaller is better, down to zero.
 const TASK: &str = r#"
@@ -165,7 +167,13 @@ impl Lane for FakeLane {
         if job.phase == JobPhase::Smoke {
             return Ok(MeasureEnd::Done(Outcome::Passed));
         }
-        self.count(format!("measure {} {}", text.trim(), job.seed));
+        let tokens = matches!(job.budget, Budget::Tokens(_));
+        self.count(format!("measure {} {}{}", text.trim(), job.seed, if tokens { " tokens" } else { "" }));
+        if tokens && text.contains("silent") {
+            return Ok(MeasureEnd::NoAnswer("it does not know tokens".into()));
+        } else if tokens && text.contains("slow") {
+            return Ok(MeasureEnd::Done(Outcome::Invalid(Invalid::new(Reason::Timeout, "too slow"))));
+        }
         if arm.worktree.join("cheat.txt").exists() {
             return Ok(MeasureEnd::Done(Outcome::Scored(Score::default())));
         }

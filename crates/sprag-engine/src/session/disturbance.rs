@@ -14,21 +14,24 @@ use crate::state::{Run, State};
 const RATE: &str = "tokens_per_second";
 
 /// Whether the machine disturbed an execution that ended now with these facts, and which earlier ones of the same
-/// code it is now known to have disturbed: a budget in seconds measures the machine, too.
+/// code under the same budget it is now known to have disturbed: a budget in seconds measures the machine, too.
 pub fn disturbance(
     state: &State,
     measure: &Measure,
     facts: &BTreeMap<String, f64>,
 ) -> (Option<Fault>, Vec<(TrialId, MeasureId)>) {
-    let wall = state.run.as_ref().is_some_and(|run| matches!(run.budget, Budget::Seconds(_)));
+    let budget = measure.budget.or(state.run.as_ref().map(|run| run.budget));
+    let wall = matches!(budget, Some(Budget::Seconds(_)));
     if !wall || measure.purpose == Purpose::Smoke {
         return (None, Vec::new());
     }
     let mut runs: Vec<&Run> = state.runs().filter(|run| run.measure.purpose != Purpose::Smoke).collect();
     runs.sort_by_key(|run| run.measure.measure);
     let spoilt = |run: &Run| run.invalid().is_some_and(|invalid| invalid.reason == Reason::Machine);
-    let whole = |run: &&Run| run.score().is_some() || spoilt(run) || run.measure.purpose == Purpose::Holdout;
-    runs.retain(whole);
+    let apart = |run: &Run| matches!(run.measure.purpose, Purpose::Holdout | Purpose::Second);
+    // Speeds under one budget say little of those under another.
+    let same = |run: &Run| run.measure.budget == measure.budget;
+    runs.retain(|run| same(run) && (run.score().is_some() || spoilt(run) || apart(run)));
     let facts_of = |run: &'_ Run| run.outcome.as_ref().and_then(Outcome::facts).cloned().unwrap_or_default();
     let mut rates: BTreeMap<TrialId, Vec<(f64, &Run)>> = BTreeMap::new();
     for run in &runs {

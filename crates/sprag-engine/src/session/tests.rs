@@ -1,5 +1,7 @@
 //! Steps asked of hand-made ledgers.
 
+mod second;
+
 use super::*;
 use crate::record::{Proposed, Record, RunStarted, Score};
 

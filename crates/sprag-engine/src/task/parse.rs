@@ -12,7 +12,7 @@ use super::paths::PathSet;
 use super::placeholder;
 use super::{Build, Devices, Evaluate, FORMAT, Files, Metric, Run, SandboxSpec, Task};
 use crate::gate::audit;
-use crate::record::{Budget, Direction, Policy, Preset};
+use crate::record::{Budget, Direction, Policy, Preset, SecondBudget};
 
 /// Placeholders that Sprag fills in for a build.
 const BUILD: &[&str] = &["task", "worktree", "out", "cache", "sprag"];
@@ -39,6 +39,7 @@ pub(super) fn parse(text: &str, dir: &Path) -> Result<Task, TaskError> {
         metric: metric(&root.require_section("metric")?, evaluate.is_some())?,
         evaluate,
         budget: budget(&root.require_section("budget")?)?,
+        second: second_budget(&root.require_section("budget")?)?,
         sandbox: root.section("sandbox")?.map_or(Ok(SandboxSpec::default()), |s| sandbox(&s, dir, &vars))?,
         gate: root.section("gate")?.map_or(Ok(Policy::default()), |section| gate(&section))?,
         sha256: hex(&Sha256::digest(text.as_bytes())),
@@ -226,7 +227,7 @@ fn one_line(cause: &regex::Error) -> String {
 
 fn budget(section: &Section<'_>) -> Result<Budget, TaskError> {
     const KINDS: [&str; 4] = ["seconds", "tokens", "steps", "evaluations"];
-    section.allow(&KINDS)?;
+    section.allow(&[&KINDS[..], &["second"]].concat())?;
     let mut written = KINDS.into_iter().filter_map(|kind| Some((kind, section.get(kind)?)));
     let Some((kind, entry)) = written.next() else {
         return Err(section.error(
@@ -243,6 +244,33 @@ fn budget(section: &Section<'_>) -> Result<Budget, TaskError> {
         "steps" => count().map(Budget::Steps),
         _ => count().map(Budget::Evaluations),
     }
+}
+
+/// `second = { tokens = 500_000 }`, of another kind than the first budget, or `second = "equal-tokens"`.
+fn second_budget(section: &Section<'_>) -> Result<Option<SecondBudget>, TaskError> {
+    let Some(entry) = section.get("second") else { return Ok(None) };
+    let first = budget(section)?;
+    if let Ok(word) = entry.text() {
+        return match (word, first) {
+            ("equal-tokens", Budget::Seconds(_)) => Ok(Some(SecondBudget::EqualTokens)),
+            ("equal-tokens", _) => Err(entry.error(
+                "is \"equal-tokens\": as many as the baseline is served within a budget in seconds; the first budget is \
+                 not in seconds",
+            )),
+            _ => Err(entry.error(format!("is `{word}`; write `{{ tokens = 500_000 }}` or \"equal-tokens\""))),
+        };
+    }
+    let own = entry.section()?;
+    if let Some(third) = own.get("second") {
+        return Err(third.error("a second budget has no second one"));
+    }
+    let second = budget(&own)?;
+    if std::mem::discriminant(&second) == std::mem::discriminant(&first) {
+        return Err(
+            entry.error("is of the same kind as the first; only another kind tells speed from learning")
+        );
+    }
+    Ok(Some(SecondBudget::Fixed(second)))
 }
 
 fn sandbox(

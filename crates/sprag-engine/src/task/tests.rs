@@ -76,6 +76,21 @@ fn good_task_becomes_absolute_and_typed() {
 }
 
 #[test]
+fn a_second_budget_is_of_another_kind_or_equal_in_tokens() {
+    let second = |to: &str| {
+        let task = parse(&GOOD.replacen("seconds = 20\n", to, 1)).unwrap();
+        (task.budget, task.second)
+    };
+    let (seconds, tokens) = (Budget::Seconds(20.0), Budget::Tokens(500_000));
+    assert_eq!(second("seconds = 20\n"), (seconds, None));
+    let fixed = |budget| Some(SecondBudget::Fixed(budget));
+    assert_eq!(second("seconds = 20\nsecond = { tokens = 500_000 }\n"), (seconds, fixed(tokens)));
+    assert_eq!(second("tokens = 500_000\nsecond = { seconds = 20.0 }\n"), (tokens, fixed(seconds)));
+    let equal = Some(SecondBudget::EqualTokens);
+    assert_eq!(second("seconds = 20\nsecond = \"equal-tokens\"\n"), (seconds, equal));
+}
+
+#[test]
 fn what_candidates_must_not_see_may_not_lie_below_what_they_read() {
     let readable = [PathBuf::from("/usr/share"), PathBuf::from("/elsewhere")];
     let exposed = |dir: &str, from: &str, to: &str| {
@@ -139,6 +154,37 @@ fn every_complaint_names_line_column_and_key() {
         "seconds = 20\n",
         "evaluations = 2.5\n",
         "task.toml:31:15: `budget.evaluations`: expected an integer, found a number",
+    );
+    check(
+        "seconds = 20\n",
+        "seconds = 20\nsecond = { seconds = 5 }\n",
+        "task.toml:32:10: `budget.second`: is of the same kind as the first; only another kind tells speed from learning",
+    );
+    check(
+        "seconds = 20\n",
+        "seconds = 20\nsecond = { tokens = 0 }\n",
+        "task.toml:32:21: `budget.second.tokens`: is 0; at least 1 is needed",
+    );
+    check(
+        "seconds = 20\n",
+        "seconds = 20\nsecond = { tokens = 5, second = \"equal-tokens\" }\n",
+        "task.toml:32:33: `budget.second.second`: a second budget has no second one",
+    );
+    check(
+        "seconds = 20\n",
+        "seconds = 20\nsecond = \"same-tokens\"\n",
+        "task.toml:32:10: `budget.second`: is `same-tokens`; write `{ tokens = 500_000 }` or \"equal-tokens\"",
+    );
+    check(
+        "seconds = 20\n",
+        "tokens = 20\nsecond = \"equal-tokens\"\n",
+        "task.toml:32:10: `budget.second`: is \"equal-tokens\": as many as the baseline is served within a budget in \
+         seconds; the first budget is not in seconds",
+    );
+    check(
+        "seconds = 20\n",
+        "seconds = 20\nsecond = 5\n",
+        "task.toml:32:10: `budget.second`: expected a table, found an integer",
     );
     check(
         "baseline_repeats = 7",

@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::error::Failure;
 use crate::exit_code::ExitCode;
 use crate::numbers;
+use crate::report::html;
 use crate::report::model::{Page, TrialView};
 use crate::ui::{tame, words};
 
@@ -41,7 +42,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     }
     println_or_stop(&words::floor(page))?;
     println_or_stop(&words::trial_line(trial, page, context.terminal.colour_out))?;
-    for (name, value) in rows(trial) {
+    for (name, value) in rows(trial, page) {
         println_or_stop(&format!("  {name:<12} {}", tame(&value)))?;
     }
     measurements(trial, page)?;
@@ -62,7 +63,7 @@ pub fn no_trial(trial: TrialId, page: &Page) -> Failure {
         .hint("`sprag log` lists them")
 }
 
-fn rows(trial: &TrialView) -> Vec<(&'static str, String)> {
+fn rows(trial: &TrialView, page: &Page) -> Vec<(&'static str, String)> {
     let mut rows = vec![("proposer", trial.proposer.clone())];
     let mut row = |name, value: Option<String>| {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
@@ -70,6 +71,7 @@ fn rows(trial: &TrialView) -> Vec<(&'static str, String)> {
         }
     };
     row("decision", trial.reason.clone());
+    row("why better", trial.second.as_ref().map(|second| words::second(second, page.budget, page.decimals)));
     row("hypothesis", trial.hypothesis.clone());
     row("family", trial.family.clone());
     row("against", trial.parent_trial.map(|parent| format!("trial {parent}")));
@@ -107,9 +109,10 @@ fn measurements(trial: &TrialView, page: &Page) -> anyhow::Result<()> {
             None => measurement.outcome.clone(),
         };
         let own = if measurement.self_reported { " (said by the candidate)" } else { "" };
+        let within = measure.budget.map_or(String::new(), |other| format!(" within {}", html::budget(other)));
         let purpose = format!("{:?}", measure.purpose).to_lowercase();
         println_or_stop(&format!(
-            "  run {:>4}     {purpose:<9} {code:<11} seed {:<17} {:>12}  {value}{own}",
+            "  run {:>4}     {purpose:<9} {code:<11} seed {:<17} {:>12}  {value}{within}{own}",
             measure.measure,
             measure.seed,
             numbers::duration(measurement.seconds)

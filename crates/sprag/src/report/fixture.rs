@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use sprag_engine::gate;
 use sprag_engine::record::{
     Budget, Direction, Effect, Invalid, Measure, Outcome, Policy, Proposed, Purpose, Reason, Record,
-    RunStarted, Score, TrialId, Verdict,
+    RunStarted, Score, SecondBudget, TrialId, Verdict,
 };
+use sprag_engine::session::{Rules, Step, next_step};
 use sprag_engine::state::State;
 use sprag_measure::clock;
 
@@ -86,19 +87,51 @@ pub fn filled_page() -> Page {
     page(&state, extras).expect("the fixture has a frame")
 }
 
+/// A page of three keeps under a second budget of 500 000 tokens: by speed, by learning, and one whose pairs had no
+/// score.
+pub fn page_of_two_budgets() -> Page {
+    let mut ledger = Builder::new();
+    if let Some((_, Record::RunStarted(run))) = ledger.records.first_mut() {
+        run.second = Some(SecondBudget::Fixed(Budget::Tokens(500_000)));
+    }
+    let again: Vec<(String, Record)> = std::mem::take(&mut ledger.records);
+    ledger.state = State::default();
+    for (at, record) in again {
+        ledger.state.apply(&at, &record);
+        ledger.records.push((at, record));
+    }
+    ledger.baseline(&[2.4132, 2.4071, 2.4189, 2.4102, 2.4166]);
+    ledger.speed = 1.2;
+    ledger.win("PRECISION fp32 -> bf16", 0.0912, 3);
+    ledger.under_second(1, &[Some(0.002), Some(-0.001)]);
+    ledger.win("MUON_RATE 0.02 -> 0.035", 0.0698, 3);
+    ledger.under_second(2, &[Some(0.061), Some(0.066)]);
+    ledger.win("SOFTCAP none -> 15", 0.0241, 2);
+    ledger.under_second(3, &[None, None]);
+    page(&ledger.state, Extras::default()).expect("there is a frame")
+}
+
 struct Builder {
     state: State,
     records: Vec<(String, Record)>,
     now_seconds: i64,
     next_measure: u32,
     noise: u64,
+    /// Tokens a second of every code but the baseline's, as a multiple of that.
+    speed: f64,
 }
 
 impl Builder {
     fn new() -> Builder {
         let state = State::default();
-        let mut builder =
-            Builder { state, records: Vec::new(), now_seconds: 1_795_255_200, next_measure: 0, noise: 7 };
+        let mut builder = Builder {
+            state,
+            records: Vec::new(),
+            now_seconds: 1_795_255_200,
+            next_measure: 0,
+            noise: 7,
+            speed: 1.0,
+        };
         let machine = [
             ("cpu", "AMD EPYC 9454 (2 of 96 cores)"),
             ("memory_bytes", "24.0 GiB"),
@@ -115,6 +148,7 @@ impl Builder {
             metric: "val_bpb".to_owned(),
             direction: Direction::Lower,
             budget: Budget::Seconds(20.0),
+            second: None,
             policy: Policy::default(),
             seed: 7,
             proposers: vec!["search".to_owned()],
@@ -175,6 +209,7 @@ impl Builder {
             arm,
             seed: 1000 + u64::from(self.next_measure),
             purpose,
+            budget: None,
         };
         self.next_measure += 1;
         self.record(Record::MeasureStarted(measure.clone()));
@@ -182,8 +217,9 @@ impl Builder {
         self.record(Record::Measured { measure, outcome, seconds });
     }
 
-    fn scored(&mut self, value: f64) -> Outcome {
-        let rate = 25_000.0 * (1.0 + 0.04 * self.random());
+    fn scored(&mut self, arm: TrialId, value: f64) -> Outcome {
+        let speed = if arm == 0 { 1.0 } else { self.speed };
+        let rate = 25_000.0 * speed * (1.0 + 0.04 * self.random());
         let facts = [
             ("evaluation_seconds", 1.9 + 0.1 * self.random()),
             ("train_seconds", 20.0),
@@ -208,7 +244,7 @@ impl Builder {
         self.build(trial, 0, None);
         self.measure(trial, trial, Purpose::Smoke, Outcome::Passed);
         for &score in scores {
-            let outcome = self.scored(score);
+            let outcome = self.scored(trial, score);
             self.measure(trial, trial, Purpose::Baseline, outcome);
         }
         let verdict = gate::baseline(scores).expect("there are repeats");
@@ -233,14 +269,14 @@ impl Builder {
         let level = 2.4132 - 0.02 * f64::from(incumbent).sqrt();
         self.build(trial, 0, None);
         self.measure(trial, trial, Purpose::Smoke, Outcome::Passed);
-        let outcome = self.scored(level - gain * 1.2);
+        let outcome = self.scored(trial, level - gain * 1.2);
         self.measure(trial, trial, Purpose::Screen, outcome);
         for pair in 0..pairs {
             let noise = 0.003 * self.random();
             let arms = [(trial, level - gain + noise), (incumbent, level - noise)];
             for turn in 0..2 {
                 let (arm, value) = arms[(pair as usize + turn) % 2];
-                let outcome = self.scored(value);
+                let outcome = self.scored(arm, value);
                 self.measure(trial, arm, Purpose::Confirm, outcome);
             }
         }
@@ -252,6 +288,36 @@ impl Builder {
         let (trial, effect) = self.tried(title, gain, pairs);
         let effect = Effect { low: gain * 0.2, high: gain * 1.8, ..effect };
         self.decide(trial, Verdict::Win(effect), "the interval lies above zero");
+    }
+
+    /// What the session asks for under the second budget after a keep: the pairs show these gains, or the arm that
+    /// goes first gives no score.
+    fn under_second(&mut self, trial: TrialId, gains: &[Option<f64>]) {
+        let rules = Rules {
+            builds: true,
+            smokes: true,
+            holdout: false,
+            repairs: true,
+            circles: true,
+            affordable_repeats: None,
+            max_trials: None,
+        };
+        let mut seeds = Vec::new();
+        while let Step::Measure(measure) = next_step(&self.state, rules) {
+            assert_eq!((measure.trial, measure.purpose), (trial, Purpose::Second));
+            if !seeds.contains(&measure.seed) {
+                seeds.push(measure.seed);
+            }
+            let outcome = match gains[seeds.len() - 1] {
+                Some(gain) => self.scored(measure.arm, if measure.arm == trial { 2.4 - gain } else { 2.4 }),
+                None => Outcome::Invalid(Invalid::new(Reason::Timeout, "no end after 55 s")),
+            };
+            self.next_measure = measure.measure + 1;
+            self.record(Record::MeasureStarted(measure.clone()));
+            self.now_seconds += 18;
+            self.record(Record::Measured { measure, outcome, seconds: 18.4 });
+        }
+        assert_eq!(seeds.len(), gains.len());
     }
 
     fn loss(&mut self, title: &str, gain: f64, pairs: u32) {

@@ -4,6 +4,7 @@
 //! to the browser.
 
 mod details;
+mod second;
 
 use std::fmt::Write;
 
@@ -39,6 +40,7 @@ pub fn render(page: &Page) -> String {
     }
     trials(&mut html, page);
     audits(&mut html, page);
+    second::table(&mut html, page);
     if let Some(noise) = &page.noise {
         noise_floor(&mut html, page, noise);
     }

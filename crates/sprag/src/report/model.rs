@@ -10,6 +10,7 @@ use std::fmt;
 
 use serde::Serialize;
 use sprag_engine::record::{AuditEnd, AuditId, Budget, Direction, Measure, Policy, TrialId, Verdict};
+use sprag_engine::session::Second;
 use sprag_engine::state::Trial;
 use sprag_measure::stats::{self, Interval, mean};
 
@@ -231,7 +232,7 @@ impl Counts {
 /// Seconds by use, over all trials.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct TimeSplit {
-    /// From each trial's start to its decision.
+    /// From each trial's start to its decision, and what it was executed for under the second budget.
     pub total_seconds: f64,
     /// Builds.
     pub build_seconds: f64,
@@ -372,6 +373,8 @@ pub struct TrialView {
     pub level_interval: Option<[f64; 2]>,
     /// The incumbent's level while it was tried.
     pub incumbent_level: Option<f64>,
+    /// What is known of a keep under both budgets; `None` without a second budget.
+    pub second: Option<Second>,
     /// Wall seconds of its builds.
     pub build_seconds: f64,
     /// Attempts to build.

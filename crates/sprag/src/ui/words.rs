@@ -1,8 +1,11 @@
 //! A trial, a headline and counts as lines of text; console, `log`, `status` and `show` share them.
 
-use sprag_engine::record::AuditEnd;
+use sprag_engine::record::{AuditEnd, Budget};
+use sprag_engine::session::{SECOND_PAIRS, Second};
+use sprag_measure::stats::Interval;
 
 use crate::numbers;
+use crate::report::html;
 use crate::report::model::{AuditView, Counts, EffectView, Estimate, Headline, Mark, Page, TrialView};
 
 use super::{Tone, tame, toned};
@@ -39,6 +42,36 @@ pub fn effect(effect: &EffectView, decimals: usize) -> String {
         [effect.gain, effect.low, effect.high].map(|value| numbers::signed(value, decimals));
     let rests = if effect.runs == 0 { "1 run".to_owned() } else { numbers::repeats(effect.runs) };
     format!("{gain} [{low}, {high}] {rests}")
+}
+
+/// A keep under both budgets: `by speed: +0.0912 [+0.0182, +0.1642] within 20 s of training, +0.0005 [-0.0125, +0.0135]
+/// (sd 0.0021, n=2) within 500 k tokens, 1.196 [1.177, 1.216] times the speed (n=4) of trial 0`.
+pub fn second(second: &Second, first: Budget, decimals: usize) -> String {
+    let between = |[gain, low, high]: [f64; 3]| {
+        let [gain, low, high] = [gain, low, high].map(|value| numbers::signed(value, decimals));
+        format!("{gain} [{low}, {high}]")
+    };
+    let Second { first: effect, budget, gain, sd, speed, cause, skipped, against, .. } = second;
+    let first = format!("{} within {}", between([effect.gain, effect.low, effect.high]), html::budget(first));
+    let other = match gain {
+        Some(Interval { estimate, low, high, n, .. }) => {
+            let sd =
+                sd.map_or("spread unknown".to_owned(), |sd| format!("sd {}", numbers::plain(sd, decimals)));
+            format!("{} ({sd}, n={n})", between([*estimate, *low, *high]))
+        }
+        None => "no pair".to_owned(),
+    };
+    let speed = match speed {
+        Some(Interval { estimate, low, high, n, .. }) => {
+            format!("{estimate:.3} [{low:.3}, {high:.3}] times the speed (n={n}) of trial {against}")
+        }
+        None => format!("a speed that does not compare with that of trial {against}"),
+    };
+    let mut line = format!("{cause}: {first}, {other} within {}, {speed}", html::budget(*budget));
+    if !skipped.is_empty() {
+        line += &format!("; {} of {SECOND_PAIRS} pairs left out: {}", skipped.len(), skipped.join("; "));
+    }
+    line
 }
 
 /// `2.4132 ± 0.0048 (sd, n=5)`.
@@ -197,6 +230,30 @@ mod tests {
         ] {
             assert_eq!(trial_line(&page.trials[id], &page, false), expected);
         }
+    }
+
+    #[test]
+    fn a_keep_under_both_budgets_says_gains_spread_speed_and_what_is_missing() {
+        let page = fixture::page_of_two_budgets();
+        let line = |id: usize| second(page.trials[id].second.as_ref().unwrap(), page.budget, page.decimals);
+        let speed = line(1);
+        assert!(
+            speed.starts_with("by speed: +0.0912 [+0.0182, +0.1642] within 20 s of training, +0.0005 ["),
+            "{speed}"
+        );
+        assert!(
+            speed.contains("] (sd 0.0021, n=2) within 500 k tokens, 1.")
+                && speed.ends_with("(n=4) of trial 0"),
+            "{speed}"
+        );
+        assert!(line(2).starts_with("by learning: ") && line(2).ends_with("of trial 1"), "{}", line(2));
+        let unclear = line(3);
+        assert!(
+            unclear.starts_with("unclear: ") && unclear.contains(", no pair within 500 k tokens, "),
+            "{unclear}"
+        );
+        let skipped = "; 2 of 2 pairs left out: trial 3 gave no score: timeout: no end after 55 s; trial";
+        assert!(unclear.contains(skipped), "{unclear}");
     }
 
     #[test]

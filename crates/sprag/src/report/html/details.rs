@@ -2,8 +2,9 @@
 
 use super::super::model::{Curve, EffectView, FactView, Mark, MeasurementView, Page, TrialView};
 use super::super::plot::{curves, escape, shape};
-use super::push;
+use super::{budget, push};
 use crate::numbers;
+use crate::ui::words as lines;
 
 /// Appends the section.
 pub fn list(html: &mut String, page: &Page) {
@@ -40,7 +41,7 @@ fn entry(html: &mut String, page: &Page, trial: &TrialView) {
         }
     }
     push(html, format_args!("</summary>\n<div class=\"body\" id=\"trial-{}\">\n", trial.id));
-    words(html, trial);
+    words(html, page, trial);
     if let Some(error) = &trial.build_error {
         push(html, format_args!("<h3>Build error</h3>\n<pre>{}</pre>\n", escape(error)));
     }
@@ -84,7 +85,7 @@ fn effect_cells(html: &mut String, page: &Page, effect: &EffectView) {
     );
 }
 
-fn words(html: &mut String, trial: &TrialView) {
+fn words(html: &mut String, page: &Page, trial: &TrialView) {
     html.push_str("<dl class=\"words\">\n");
     let mut row = |name: &str, value: Option<String>| {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
@@ -92,6 +93,7 @@ fn words(html: &mut String, trial: &TrialView) {
         }
     };
     row("decision", trial.reason.clone());
+    row("why better", trial.second.as_ref().map(|second| lines::second(second, page.budget, page.decimals)));
     row("no score", trial.invalid.as_ref().map(|(reason, detail)| format!("{reason}: {detail}")));
     row("hypothesis", trial.hypothesis.clone());
     row("family", trial.family.clone());
@@ -207,12 +209,13 @@ fn measurements(html: &mut String, page: &Page, trial: &TrialView, measurements:
         let value =
             measurement.value.map_or("-".to_owned(), |value| numbers::plain(value, page.decimals + 1));
         let own = if measurement.self_reported { " (said by the candidate)" } else { "" };
+        let within = measure.budget.map_or(String::new(), |other| format!(", {}", escape(&budget(other))));
         let detail =
             measurement.detail.as_ref().map_or(String::new(), |detail| format!(": {}", escape(detail)));
         push(
             html,
             format_args!(
-                "<tr><td class=\"number\">{}</td><td>{}</td><td>{code}</td><td class=\"number\">{}</td><td class=\"number\">{value}{own}</td>\
+                "<tr><td class=\"number\">{}</td><td>{}{within}</td><td>{code}</td><td class=\"number\">{}</td><td class=\"number\">{value}{own}</td>\
              <td class=\"number\">{}</td><td>{}{detail}</td></tr>\n",
                 measure.measure,
                 purpose(measure.purpose),
@@ -236,5 +239,6 @@ fn purpose(purpose: sprag_engine::record::Purpose) -> &'static str {
         Purpose::Audit => "audit",
         Purpose::Holdout => "holdout",
         Purpose::Check => "check",
+        Purpose::Second => "second budget",
     }
 }

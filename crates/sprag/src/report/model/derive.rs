@@ -147,6 +147,7 @@ fn trial_view(state: &State, trial: &Trial, levels: &Levels, diff: Option<String
         level,
         level_interval,
         incumbent_level: levels.get(trial.parent_trial),
+        second: session::second(state, trial),
         build_seconds: trial.builds.iter().map(|build| build.seconds).sum(),
         builds: trial.builds.len(),
         build_error: trial.builds.last().and_then(|build| build.error.clone()),
@@ -219,6 +220,10 @@ fn seen(run: &Run) -> Option<&BTreeMap<String, f64>> {
 fn curves(state: &State, trial: &Trial) -> Vec<Curve> {
     let finite = |point: &[f64; 2]| point.iter().all(|x| x.is_finite());
     let curve_of = |run: &Run| {
+        // Over another budget, which has an axis of its own.
+        if run.measure.budget.is_some() {
+            return None;
+        }
         let points: Vec<[f64; 2]> = run.outcome.as_ref()?.curve().iter().copied().filter(finite).collect();
         let candidate = run.measure.arm == trial.id;
         (points.len() > 1).then_some(Curve {
@@ -239,7 +244,7 @@ fn curves(state: &State, trial: &Trial) -> Vec<Curve> {
 
 fn facts(trial: &Trial) -> Vec<FactView> {
     let mut sums: BTreeMap<&str, [(f64, u32); 2]> = BTreeMap::new();
-    for run in &trial.runs {
+    for run in trial.runs.iter().filter(|run| run.measure.budget.is_none()) {
         let arm = usize::from(run.measure.arm != trial.id);
         for (name, value) in seen(run).into_iter().flatten() {
             let (sum, n) = &mut sums.entry(name).or_default()[arm];
@@ -337,6 +342,10 @@ fn time_split(state: &State) -> TimeSplit {
                 time.smoke_seconds += run.seconds;
                 continue;
             }
+            if run.measure.purpose == Purpose::Second {
+                // After the decision, which ends the time of its trial.
+                time.total_seconds += run.seconds;
+            }
             let fact = |name: &str| seen(run).and_then(|facts| facts.get(name)).copied().unwrap_or(0.0);
             let (train, evaluation) = (fact("train_seconds"), fact("evaluation_seconds"));
             time.train_seconds += train;
@@ -355,6 +364,7 @@ fn time_split(state: &State) -> TimeSplit {
 
 fn scoring(state: &State, budget: Budget) -> Option<Scoring> {
     let runs = state.trials.iter().flat_map(|trial| &trial.runs);
+    let runs = runs.filter(|run| run.measure.budget.is_none());
     let scored = runs.filter(|run| matches!(run.outcome, Some(Outcome::Scored(_))));
     let seconds: Vec<f64> = scored.filter_map(|run| seen(run)?.get("evaluation_seconds").copied()).collect();
     let seconds = Estimate::of(&seconds)?;
@@ -425,6 +435,27 @@ mod tests {
         assert_eq!(own, [13]);
         let trained = trial.facts.iter().find(|fact| fact.name == "train_seconds");
         assert_eq!(trained.and_then(|fact| fact.candidate), Some(6.5));
+    }
+
+    #[test]
+    fn runs_under_the_second_budget_are_shown_as_such_and_in_no_mean_or_curve() {
+        let page = fixture::page_of_two_budgets();
+        let trial = &page.trials[1];
+        let second = trial.second.as_ref().expect("it was kept");
+        assert_eq!((second.against, second.differences.len(), second.cause.word()), (0, 2, "by speed"));
+        assert!(second.speed.is_some_and(|speed| speed.low > 1.0 && speed.n == 4));
+        let others = trial.measurements.iter().filter(|one| one.measure.budget.is_some()).count();
+        let scored = trial.measurements.iter().filter(|one| one.value.is_some()).count();
+        assert_eq!((others, scored, trial.curves.len()), (4, 11, 7));
+        let all: usize = page
+            .trials
+            .iter()
+            .flat_map(|trial| &trial.measurements)
+            .filter(|one| one.value.is_some())
+            .count();
+        assert_eq!(page.scoring.as_ref().map(|scoring| scoring.seconds.n), Some(all - 8));
+        assert!(page.time.total_seconds >= page.time.train_seconds, "{:?}", page.time);
+        assert!(fixture::filled_page().trials.iter().all(|trial| trial.second.is_none()));
     }
 
     #[test]
