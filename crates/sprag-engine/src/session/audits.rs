@@ -66,8 +66,11 @@ pub(super) fn step_of_audit(state: &State, audit: &Audit, rules: Rules) -> Step 
         None => {
             // Interleaved: the arm that goes first alternates (ABBA), as in confirmation.
             let seed = seed_of(state, audit.id, Purpose::Audit, seed_number);
-            let order =
-                if seed_number % 2 == 0 { [audit.tip, audit.against] } else { [audit.against, audit.tip] };
+            let order = if seed_number.is_multiple_of(2) {
+                [audit.tip, audit.against]
+            } else {
+                [audit.against, audit.tip]
+            };
             let done = |arm: TrialId| audit_scores(state, audit, arm).any(|(used, _)| used == seed);
             let arm = if done(order[0]) { order[1] } else { order[0] };
             return measure_for_audit(state, audit, arm, Purpose::Audit, seed)
@@ -137,7 +140,7 @@ fn audit_runs<'a>(state: &'a State, audit: &Audit) -> impl Iterator<Item = &'a R
     })
 }
 
-fn audit_scores<'a>(state: &'a State, audit: &Audit, arm: TrialId) -> impl Iterator<Item = (u64, f64)> {
+fn audit_scores(state: &State, audit: &Audit, arm: TrialId) -> impl Iterator<Item = (u64, f64)> {
     let own = audit_runs(state, audit).filter(move |run| run.measure.arm == arm);
     own.filter_map(|run| Some((run.measure.seed, run.score()?.value)))
 }

@@ -154,7 +154,7 @@ enum Pair {
 fn pair_of(state: &State, trial: &Trial, against: TrialId, pair: u32) -> Pair {
     let seed = seed_of(state, trial.id, Purpose::Second, pair);
     // Interleaved: the arm that goes first alternates (ABBA), as in audits.
-    let order = if pair % 2 == 0 { [trial.id, against] } else { [against, trial.id] };
+    let order = if pair.is_multiple_of(2) { [trial.id, against] } else { [against, trial.id] };
     let own = || runs_of(trial).filter(|run| run.measure.seed == seed);
     let failed =
         own().find_map(|run| Some((run, run.invalid().filter(|one| one.reason != Reason::Machine)?)));
