@@ -6,6 +6,7 @@
 mod audits;
 mod disturbance;
 mod evidence;
+mod heat;
 
 use crate::gate;
 use crate::gate::tentative::{self, Evidence, Look};
@@ -19,6 +20,7 @@ use audits::{step_of_audit, step_of_chain, to_try_again};
 pub use audits::audit_pairs;
 pub use disturbance::disturbance;
 pub use evidence::{detectable, level, noise, unbiased_scores};
+pub use heat::first_rung;
 
 /// Repairs a proposer may try after a failed build.
 pub const MAX_REPAIRS: u32 = 2;
@@ -57,6 +59,8 @@ pub enum Step {
     FinishMove(Pending),
     /// Begin a trial: 0 is the baseline, the others are asked of a proposer.
     StartTrial(TrialId),
+    /// Begin a trial that joins a heat: its number, and the number of the heat's first trial, perhaps itself.
+    Join(TrialId, TrialId),
     /// Begin a trial that tries the change of an earlier one once more.
     TryAgain(TrialId, TrialId),
     /// Audit a beginning of the chain of keeps.
@@ -133,12 +137,12 @@ pub fn next_step(state: &State, rules: Rules) -> Step {
     if let Some(audit) = state.open_audit() {
         return step_of_audit(state, audit, rules);
     }
-    if let Some(trial) = state.open_trial() {
-        return step_of_trial(state, trial, rules);
+    if let Some(step) = heat::step(state, rules) {
+        return step;
     }
     let Some(last) = state.trials.last() else { return Step::StartTrial(0) };
-    if matches!(last.verdict, Some(Verdict::Win(_))) && !last.kept && !last.undone {
-        return Step::Advance(last.id);
+    if let Some(winner) = state.winner() {
+        return Step::Advance(winner.id);
     }
     if state.incumbent.is_none() {
         let why = last.reason.clone().unwrap_or_default();
@@ -155,6 +159,10 @@ pub fn next_step(state: &State, rules: Rules) -> Step {
     }
     match to_try_again(state) {
         Some(earlier) => Step::TryAgain(last.id + 1, earlier),
+        None if policy(state).race > 1 => {
+            let next = last.id + 1;
+            Step::Join(next, heat::joinable(state).unwrap_or(next))
+        }
         None => Step::StartTrial(last.id + 1),
     }
 }
@@ -172,29 +180,35 @@ fn end_of_run(state: &State, last: &Trial, rules: Rules) -> Option<String> {
     rules.max_trials.is_some_and(|most| last.id >= most).then(|| format!("{} trials were made", last.id))
 }
 
-fn step_of_trial(state: &State, trial: &Trial, rules: Rules) -> Step {
-    let Some(proposed) = &trial.proposed else { return Step::Propose(trial.id) };
+/// What is due before a trial may be executed under a budget: proposal, build, smoke test. `None` when all is done.
+fn step_of_preparation(state: &State, trial: &Trial, rules: Rules) -> Option<Step> {
+    let Some(proposed) = &trial.proposed else { return Some(Step::Propose(trial.id)) };
     if rules.builds {
         match trial.builds.get(proposed.attempt as usize) {
-            None => return Step::Build(trial.id),
+            None => return Some(Step::Build(trial.id)),
             Some(build) => {
                 if let Some(invalid) = build.invalid() {
                     if proposed.attempt < MAX_REPAIRS && rules.repairs && trial.id > 0 {
-                        return Step::Repair(trial.id);
+                        return Some(Step::Repair(trial.id));
                     }
-                    return decide_invalid(trial.id, invalid.reason, invalid.detail);
+                    return Some(decide_invalid(trial.id, invalid.reason, invalid.detail));
                 }
             }
         }
     }
     if let Some(invalid) = trial.invalid() {
-        return Step::Decide(trial.id, invalid.verdict(), invalid.to_string());
+        return Some(Step::Decide(trial.id, invalid.verdict(), invalid.to_string()));
     }
     let passed = |run: &Run| run.measure.purpose == Purpose::Smoke && run.outcome == Some(Outcome::Passed);
     if rules.smokes && !trial.runs.iter().any(passed) {
         let seed = seed_of(state, trial.id, Purpose::Smoke, 0);
-        return measure(state, trial, trial.id, Purpose::Smoke, seed);
+        return Some(measure(state, trial, trial.id, Purpose::Smoke, seed));
     }
+    None
+}
+
+/// What is due of a trial that is ready to be executed and is alone.
+fn step_of_judging(state: &State, trial: &Trial) -> Step {
     if trial.id == 0 { step_of_baseline(state, trial) } else { step_of_candidate(state, trial) }
 }
 
@@ -336,7 +350,7 @@ fn measure(state: &State, trial: &Trial, arm: TrialId, purpose: Purpose, seed: u
         return decide_invalid(trial.id, Reason::Machine, detail);
     }
     let measure: MeasureId = state.next_measure;
-    Step::Measure(Measure { measure, trial: trial.id, arm, seed, purpose })
+    Step::Measure(Measure { measure, trial: trial.id, arm, seed, purpose, budget: None })
 }
 
 /// The seed of an execution: a function of the run's seed alone, so that a resumed run asks for the same
@@ -352,6 +366,7 @@ fn seed_of(state: &State, trial: TrialId, purpose: Purpose, repeat: u32) -> u64 
         Purpose::Anchor => 6,
         Purpose::Audit => 7,
         Purpose::Holdout => 8,
+        Purpose::Race => 9,
     };
     [u64::from(trial), purpose, u64::from(repeat)].into_iter().fold(seed, split_mix) >> 11
 }

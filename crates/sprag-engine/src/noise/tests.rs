@@ -27,7 +27,14 @@ impl Ledger {
     }
 
     fn run(&mut self, trial: TrialId, arm: TrialId, purpose: Purpose, value: f64, speed: Option<f64>) {
-        let measure = Measure { measure: self.measures, trial, arm, seed: u64::from(self.measures), purpose };
+        let measure = Measure {
+            measure: self.measures,
+            trial,
+            arm,
+            seed: u64::from(self.measures),
+            purpose,
+            budget: None,
+        };
         self.measures += 1;
         self.record(Record::MeasureStarted(measure.clone()));
         self.hours += 1;

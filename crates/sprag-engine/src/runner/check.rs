@@ -164,7 +164,14 @@ fn score(
     let stamp =
         clock::now_rfc3339().bytes().fold(setup.seed, |mixed, byte| split_mix(mixed, u64::from(byte)));
     let seed = stamp >> 11;
-    let measure = Measure { measure: state.next_measure, trial, arm: trial, seed, purpose: Purpose::Check };
+    let measure = Measure {
+        measure: state.next_measure,
+        trial,
+        arm: trial,
+        seed,
+        purpose: Purpose::Check,
+        budget: None,
+    };
     let mut watch = |sign: Sign| {
         let measure = Some(measure.clone());
         observer.observe(&match sign {

@@ -21,10 +21,12 @@ pub fn disturbance(
     facts: &BTreeMap<String, f64>,
 ) -> (Option<Fault>, Vec<(TrialId, MeasureId)>) {
     let wall = state.run.as_ref().is_some_and(|run| matches!(run.budget, Budget::Seconds(_)));
-    if !wall || measure.purpose == Purpose::Smoke {
+    // Under a part of the budget, starting up and warming up are another share of it: such speeds do not compare.
+    let apart = |purpose: Purpose| matches!(purpose, Purpose::Smoke | Purpose::Race);
+    if !wall || apart(measure.purpose) {
         return (None, Vec::new());
     }
-    let mut runs: Vec<&Run> = state.runs().filter(|run| run.measure.purpose != Purpose::Smoke).collect();
+    let mut runs: Vec<&Run> = state.runs().filter(|run| !apart(run.measure.purpose)).collect();
     runs.sort_by_key(|run| run.measure.measure);
     let spoilt = |run: &Run| run.invalid().is_some_and(|invalid| invalid.reason == Reason::Machine);
     let whole = |run: &&Run| run.score().is_some() || spoilt(run) || run.measure.purpose == Purpose::Holdout;

@@ -269,8 +269,14 @@ mod tests {
             let run = RunStarted { direction, ..RunStarted::default() };
             state.apply("", &Record::RunStarted(Box::new(run)));
             for n in 0..6u32 {
-                let measure =
-                    Measure { measure: n, trial: 0, arm: 0, seed: u64::from(n), purpose: Purpose::Baseline };
+                let measure = Measure {
+                    measure: n,
+                    trial: 0,
+                    arm: 0,
+                    seed: u64::from(n),
+                    purpose: Purpose::Baseline,
+                    budget: None,
+                };
                 state.apply("", &Record::MeasureStarted(measure.clone()));
                 let facts = BTreeMap::from([(noise::THROUGHPUT.to_owned(), 1000.0 + f64::from(n))]);
                 let value = 1.0 + 0.1 * f64::from(n) + 0.01 * f64::from(n % 2);

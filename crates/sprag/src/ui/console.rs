@@ -269,6 +269,10 @@ impl Screen {
             Purpose::Smoke => "smoke test".to_owned(),
             Purpose::Screen => "run".to_owned(),
             Purpose::Check => "check".to_owned(),
+            Purpose::Race => {
+                let budget = measure.budget.map(|part| part.to_string()).unwrap_or_default();
+                format!("race on {budget}")
+            }
         }
     }
 
@@ -364,7 +368,7 @@ mod tests {
         Now {
             trial,
             phase,
-            measure: Some(Measure { measure: 90, trial, arm, seed: 1, purpose }),
+            measure: Some(Measure { measure: 90, trial, arm, seed: 1, purpose, budget: None }),
             expected_seconds: Some(23.0),
             since: Instant::now(),
             progress: Progress {

@@ -215,7 +215,7 @@ fn measurements(html: &mut String, page: &Page, trial: &TrialView, measurements:
                 "<tr><td class=\"number\">{}</td><td>{}</td><td>{code}</td><td class=\"number\">{}</td><td class=\"number\">{value}{own}</td>\
              <td class=\"number\">{}</td><td>{}{detail}</td></tr>\n",
                 measure.measure,
-                purpose(measure.purpose),
+                purpose(measure),
                 measure.seed,
                 numbers::duration(measurement.seconds),
                 escape(&measurement.outcome)
@@ -225,9 +225,9 @@ fn measurements(html: &mut String, page: &Page, trial: &TrialView, measurements:
     html.push_str("</table></div>\n");
 }
 
-fn purpose(purpose: sprag_engine::record::Purpose) -> &'static str {
+fn purpose(measure: &sprag_engine::record::Measure) -> String {
     use sprag_engine::record::Purpose;
-    match purpose {
+    let word = match measure.purpose {
         Purpose::Baseline => "baseline",
         Purpose::Smoke => "smoke test",
         Purpose::Screen => "screening",
@@ -236,5 +236,7 @@ fn purpose(purpose: sprag_engine::record::Purpose) -> &'static str {
         Purpose::Audit => "audit",
         Purpose::Holdout => "holdout",
         Purpose::Check => "check",
-    }
+        Purpose::Race => "race",
+    };
+    measure.budget.map_or(word.to_owned(), |part| format!("{word} on {part}"))
 }
