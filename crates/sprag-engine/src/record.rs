@@ -57,6 +57,9 @@ pub enum Record {
         /// The trial whose change is tried once more, because what it was made on failed an audit.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         again: Option<TrialId>,
+        /// The first trial of the heat that it belongs to; `None` for one that does not race.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        heat: Option<TrialId>,
     },
     /// A proposal was committed under `refs/sprag/<run>/<trial>`.
     Proposed(Proposed),
@@ -268,6 +271,20 @@ pub enum Budget {
     Evaluations(u64),
 }
 
+impl Budget {
+    /// One of so many equal parts; of what is counted at least one. `parts` must not be 0.
+    #[must_use]
+    pub fn part(self, parts: u32) -> Budget {
+        let share = |whole: u64| (whole / u64::from(parts)).max(1);
+        match self {
+            Budget::Seconds(seconds) => Budget::Seconds(seconds / f64::from(parts)),
+            Budget::Tokens(tokens) => Budget::Tokens(share(tokens)),
+            Budget::Steps(steps) => Budget::Steps(share(steps)),
+            Budget::Evaluations(evaluations) => Budget::Evaluations(share(evaluations)),
+        }
+    }
+}
+
 impl Default for Budget {
     fn default() -> Self {
         Budget::Seconds(0.0)
@@ -314,6 +331,9 @@ pub struct Policy {
     pub audit_fdr: f64,
     /// Scores that a run may ask of the sealed holdout.
     pub holdout_queries: u32,
+    /// Candidates of one heat, a power of two: they race on parts of the budget, and the one that is left is judged.
+    /// 1 judges every candidate.
+    pub race: u32,
 }
 
 /// How much a keep must show, from little to much. `Display` and `task.toml` use the word in lower case.
@@ -361,6 +381,7 @@ impl Preset {
             audit_pairs: 8,
             audit_fdr: 0.05,
             holdout_queries: 20,
+            race: 1,
         };
         match self {
             Preset::Balanced => balanced,
@@ -442,7 +463,7 @@ pub struct Measure {
     pub seed: u64,
     /// What it is for.
     pub purpose: Purpose,
-    /// What it may spend, where that is not the task's own budget.
+    /// What it may spend, where that is not the run's own budget: the second one, or a part in a race.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
 }
@@ -469,12 +490,14 @@ pub enum Purpose {
     Holdout,
     /// One arm of a pair under the second budget, after a keep; it decides nothing and is compared with nothing else.
     Second,
+    /// A whole run under a part of the budget; compared with nothing but the others of that rung of the heat.
+    Race,
 }
 
 impl Purpose {
-    /// True for a full execution that is scored on the validation text, under the task's own budget.
+    /// True for an execution under the run's whole own budget that is scored on the validation text.
     pub fn scores(self) -> bool {
-        !matches!(self, Purpose::Smoke | Purpose::Holdout | Purpose::Second)
+        !matches!(self, Purpose::Smoke | Purpose::Holdout | Purpose::Second | Purpose::Race)
     }
 }
 
@@ -657,8 +680,26 @@ pub enum Verdict {
     Loss(Effect),
     /// The interval still spans zero and the pairs are spent.
     Inconclusive(Effect),
+    /// Behind others of its heat on a part of the budget: neither better nor worse than the incumbent, with which it
+    /// was not compared.
+    Raced(Raced),
     /// No score.
     Invalid(Invalid),
+}
+
+/// Where a trial left its heat.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Raced {
+    /// Its place in the rung, from 1.
+    pub place: u32,
+    /// Trials that ran in the rung.
+    pub of: u32,
+    /// The last one that went on.
+    pub against: TrialId,
+    /// How much worse than that one it was, in units of the metric; not negative.
+    pub behind: f64,
+    /// What each run of the rung could spend.
+    pub budget: Budget,
 }
 
 /// Advantage over the incumbent, positive when better whatever the direction of the metric.
@@ -733,6 +774,7 @@ impl Verdict {
             Verdict::Win(_) => "WIN",
             Verdict::Loss(_) => "LOSS",
             Verdict::Inconclusive(_) => "INCONCLUSIVE",
+            Verdict::Raced(_) => "OUTRUN",
             Verdict::Invalid(_) => "INVALID",
         }
     }
@@ -771,6 +813,23 @@ mod tests {
             assert_eq!(serde_json::to_string(&second).unwrap(), json);
             assert_eq!(serde_json::from_str::<SecondBudget>(json).unwrap(), second);
         }
+    }
+
+    #[test]
+    fn lines_without_a_heat_or_a_part_of_the_budget_read_and_write_as_before() {
+        for old in [
+            r#"{"type":"trial_started","trial":1,"proposer":"p","parent":"c"}"#,
+            r#"{"type":"measure_started","measure":3,"trial":1,"arm":1,"seed":5,"purpose":"screen"}"#,
+        ] {
+            let record: Record = serde_json::from_str(old).unwrap();
+            assert_eq!(serde_json::to_string(&record).unwrap(), old);
+        }
+        assert_eq!(serde_json::from_str::<Policy>(r#"{"alpha":0.1}"#).unwrap().race, 1);
+        let budget = Budget::Tokens(10).part(4);
+        let raced = Verdict::Raced(Raced { place: 3, of: 4, against: 1, behind: 0.5, budget });
+        let line = serde_json::to_string(&raced).unwrap();
+        assert_eq!(serde_json::from_str::<Verdict>(&line).unwrap(), raced);
+        assert_eq!((budget, Budget::Tokens(3).part(16)), (Budget::Tokens(2), Budget::Tokens(1)));
     }
 
     #[test]

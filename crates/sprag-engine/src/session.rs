@@ -6,6 +6,7 @@
 mod audits;
 mod disturbance;
 mod evidence;
+mod heat;
 mod second;
 
 use crate::gate;
@@ -21,6 +22,7 @@ use second::step_of_second;
 pub use audits::audit_pairs;
 pub use disturbance::disturbance;
 pub use evidence::{detectable, level, noise, unbiased_scores};
+pub use heat::first_rung;
 pub use second::{SECOND_PAIRS, Second, second, second_arms, second_budget};
 
 /// Repairs a proposer may try after a failed build.
@@ -65,6 +67,8 @@ pub enum Step {
     FinishMove(Pending),
     /// Begin a trial: 0 is the baseline, the others are asked of a proposer.
     StartTrial(TrialId),
+    /// Begin a trial that joins a heat: its number, and the number of the heat's first trial, perhaps itself.
+    Join(TrialId, TrialId),
     /// Begin a trial that tries the change of an earlier one once more.
     TryAgain(TrialId, TrialId),
     /// Audit a beginning of the chain of keeps.
@@ -141,12 +145,12 @@ pub fn next_step(state: &State, rules: Rules) -> Step {
     if let Some(audit) = state.open_audit() {
         return step_of_audit(state, audit, rules);
     }
-    if let Some(trial) = state.open_trial() {
-        return step_of_trial(state, trial, rules);
+    if let Some(step) = heat::step(state, rules) {
+        return step;
     }
     let Some(last) = state.trials.last() else { return Step::StartTrial(0) };
-    if matches!(last.verdict, Some(Verdict::Win(_))) && !last.kept && !last.undone {
-        return Step::Advance(last.id);
+    if let Some(winner) = state.winner() {
+        return Step::Advance(winner.id);
     }
     if state.incumbent.is_none() {
         let why = last.reason.clone().unwrap_or_default();
@@ -166,6 +170,10 @@ pub fn next_step(state: &State, rules: Rules) -> Step {
     }
     match to_try_again(state) {
         Some(earlier) => Step::TryAgain(last.id + 1, earlier),
+        None if policy(state).race > 1 => {
+            let next = last.id + 1;
+            Step::Join(next, heat::joinable(state).unwrap_or(next))
+        }
         None => Step::StartTrial(last.id + 1),
     }
 }
@@ -183,29 +191,35 @@ fn end_of_run(state: &State, last: &Trial, rules: Rules) -> Option<String> {
     rules.max_trials.is_some_and(|most| last.id >= most).then(|| format!("{} trials were made", last.id))
 }
 
-fn step_of_trial(state: &State, trial: &Trial, rules: Rules) -> Step {
-    let Some(proposed) = &trial.proposed else { return Step::Propose(trial.id) };
+/// What is due before a trial may be executed under a budget: proposal, build, smoke test. `None` when all is done.
+fn step_of_preparation(state: &State, trial: &Trial, rules: Rules) -> Option<Step> {
+    let Some(proposed) = &trial.proposed else { return Some(Step::Propose(trial.id)) };
     if rules.builds {
         match trial.builds.get(proposed.attempt as usize) {
-            None => return Step::Build(trial.id),
+            None => return Some(Step::Build(trial.id)),
             Some(build) => {
                 if let Some(invalid) = build.invalid() {
                     if proposed.attempt < MAX_REPAIRS && rules.repairs && trial.id > 0 {
-                        return Step::Repair(trial.id);
+                        return Some(Step::Repair(trial.id));
                     }
-                    return decide_invalid(trial.id, invalid.reason, invalid.detail);
+                    return Some(decide_invalid(trial.id, invalid.reason, invalid.detail));
                 }
             }
         }
     }
     if let Some(invalid) = trial.invalid() {
-        return Step::Decide(trial.id, invalid.verdict(), invalid.to_string());
+        return Some(Step::Decide(trial.id, invalid.verdict(), invalid.to_string()));
     }
     let passed = |run: &Run| run.measure.purpose == Purpose::Smoke && run.outcome == Some(Outcome::Passed);
     if rules.smokes && !trial.runs.iter().any(passed) {
         let seed = seed_of(state, trial.id, Purpose::Smoke, 0);
-        return measure(state, trial, trial.id, Purpose::Smoke, seed);
+        return Some(measure(state, trial, trial.id, Purpose::Smoke, seed));
     }
+    None
+}
+
+/// What is due of a trial that is ready to be executed and is alone.
+fn step_of_judging(state: &State, trial: &Trial, rules: Rules) -> Step {
     if trial.id == 0 { step_of_baseline(state, trial, rules) } else { step_of_candidate(state, trial) }
 }
 
@@ -380,6 +394,7 @@ fn seed_of(state: &State, trial: TrialId, purpose: Purpose, repeat: u32) -> u64 
         Purpose::Audit => 7,
         Purpose::Holdout => 8,
         Purpose::Second => 9,
+        Purpose::Race => 10,
     };
     [u64::from(trial), purpose, u64::from(repeat)].into_iter().fold(seed, split_mix) >> 11
 }

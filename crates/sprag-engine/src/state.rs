@@ -156,6 +156,10 @@ pub struct Trial {
     pub failed_audit: Option<AuditId>,
     /// The trial whose change it tries once more.
     pub again: Option<TrialId>,
+    /// The first trial of its heat; `None` when it does not race.
+    pub heat: Option<TrialId>,
+    /// Decisions of the run before its own, once it is decided: trials of a heat are not decided in order.
+    pub decision: Option<u32>,
     /// When it started, RFC 3339.
     pub started_at: String,
     /// When it was decided, RFC 3339.
@@ -201,7 +205,7 @@ impl Run {
         }
     }
 
-    /// Its score, when it has one that compares with others: on the validation text, within the whole budget.
+    /// Its score, when it has one that compares with others: on the validation text, under the whole budget.
     pub fn score(&self) -> Option<&Score> {
         match &self.outcome {
             Some(Outcome::Scored(score)) if self.measure.purpose.scores() => Some(score),
@@ -219,6 +223,11 @@ impl Trial {
             }
             _ => None,
         })
+    }
+
+    /// Its score in the rung of its heat that has this seed.
+    pub fn raced(&self, seed: u64) -> Option<f64> {
+        self.scores(self.id, Purpose::Race).find(|(used, _)| *used == seed).map(|(_, score)| score.value)
     }
 
     /// The first invalid outcome of this trial's own code for which that code is to blame.
@@ -281,11 +290,12 @@ impl State {
                 self.proposer_stopped = None;
             }
             Record::LedgerRepaired { .. } => self.repaired += 1,
-            Record::TrialStarted { trial, proposer, parent, again } => {
+            Record::TrialStarted { trial, proposer, parent, again, heat } => {
                 let incumbent = self.incumbent;
                 let entry = self.trial_entry(*trial);
                 entry.proposer = proposer.clone();
                 entry.again = *again;
+                entry.heat = *heat;
                 entry.parent = parent.clone();
                 entry.parent_trial = incumbent;
                 entry.started_at = at.to_owned();
@@ -328,8 +338,10 @@ impl State {
                     self.incumbent = Some(*trial);
                     self.certified = Some(*trial);
                 }
+                let decided = self.trials.iter().filter_map(|trial| trial.decision).max();
                 let entry = self.trial_entry(*trial);
                 entry.kept = matches!(verdict, Verdict::Baseline { .. });
+                entry.decision = Some(decided.map_or(0, |last| last + 1));
                 entry.verdict = Some(verdict.clone());
                 entry.reason = Some(reason.clone());
                 entry.decided_at = Some(at.to_owned());
@@ -404,7 +416,7 @@ impl State {
     /// Takes in what the sandbox does from here on. The frame keeps what held all the time as enforced, and what
     /// lacked at any time as missing.
     fn confine(&mut self, sandbox: Option<&[String]>, missing: &[String]) {
-        let trial = self.open_trial().map_or(self.trials.len() as TrialId, |trial| trial.id);
+        let trial = self.open_trials().next().map_or(self.trials.len() as TrialId, |trial| trial.id);
         let Some(run) = &mut self.run else { return };
         let enforced = sandbox.unwrap_or(&run.sandbox).to_vec();
         run.sandbox.retain(|part| enforced.contains(part));
@@ -436,9 +448,26 @@ impl State {
         self.trials.get(id as usize)
     }
 
-    /// The last trial, unless it is decided.
+    /// The last trial, unless it is decided. Of a heat it is the only one that can be without a proposal or a build.
     pub fn open_trial(&self) -> Option<&Trial> {
         self.trials.last().filter(|trial| trial.verdict.is_none())
+    }
+
+    /// The newest heat, as the trials that belong to it, decided or not; the last trial alone when it does not race.
+    pub fn heat(&self) -> &[Trial] {
+        let Some(last) = self.trials.last() else { return &[] };
+        &self.trials[last.heat.unwrap_or(last.id).min(last.id) as usize..]
+    }
+
+    /// Trials of the newest heat that are not decided, in order.
+    pub fn open_trials(&self) -> impl Iterator<Item = &Trial> {
+        self.heat().iter().filter(|trial| trial.verdict.is_none())
+    }
+
+    /// The winner that the branch has not moved to yet.
+    pub fn winner(&self) -> Option<&Trial> {
+        let won = |trial: &&Trial| matches!(trial.verdict, Some(Verdict::Win(_)));
+        self.heat().iter().filter(won).find(|trial| !trial.kept && !trial.undone)
     }
 
     /// The audit under way.
@@ -532,8 +561,13 @@ mod tests {
     #[test]
     fn a_run_resumed_without_a_sandbox_does_not_show_its_parts_as_enforced() {
         let started = RunStarted { sandbox: parts("files network"), ..RunStarted::default() };
-        let trial =
-            Record::TrialStarted { trial: 0, proposer: String::new(), parent: String::new(), again: None };
+        let trial = Record::TrialStarted {
+            trial: 0,
+            proposer: String::new(),
+            parent: String::new(),
+            again: None,
+            heat: None,
+        };
         let verdict = Verdict::Baseline { mean: 1.0, sd: 0.1, n: 5 };
         let decided = Record::Decided { trial: 0, verdict, reason: String::new() };
         let records = [

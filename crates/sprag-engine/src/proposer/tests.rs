@@ -48,7 +48,10 @@ impl Bench {
             commit: parent.clone(),
             ..Proposed::default()
         };
-        self.state.apply("", &Record::TrialStarted { trial, proposer: proposer.into(), parent, again: None });
+        self.state.apply(
+            "",
+            &Record::TrialStarted { trial, proposer: proposer.into(), parent, again: None, heat: None },
+        );
         self.state.apply("", &Record::Proposed(proposed));
         self.state.apply("", &Record::Decided { trial, verdict, reason: "because | so".into() });
     }
@@ -67,7 +70,13 @@ impl Bench {
         let mut state = self.state.clone();
         state.apply(
             "",
-            &Record::TrialStarted { trial, proposer: proposer.name().into(), parent, again: None },
+            &Record::TrialStarted {
+                trial,
+                proposer: proposer.name().into(),
+                parent,
+                again: None,
+                heat: None,
+            },
         );
         if repair.is_some() {
             let title = "First".into();

@@ -191,6 +191,11 @@ pub(super) fn certify_with(
             "certify the tip: nothing was kept since the last certified champion".into(),
         ));
     }
+    if let Some(open) = steps.state().open_trials().find(|trial| trial.heat.is_some()) {
+        let detail =
+            format!("trial {} is in a heat that is under way; `sprag run` brings it to its end", open.id);
+        return Err(EngineError::Refused(format!("certify the tip: {detail}")));
+    }
     steps.begin_or_resume()?;
     steps.certify()?;
     Ok(steps.into_state())

@@ -3,22 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use super::Layout;
-use crate::record::{TrialId, Verdict};
+use crate::record::TrialId;
 use crate::session;
 use crate::state::State;
 
 /// Trials whose arms may be executed without a new decision: the incumbent, the certified champion, what an audit
-/// compares, what waits for the second budget, the open trial, and one that is on its way to become the incumbent.
+/// compares, what waits for the second budget, the open trials, and one that is on its way to become the incumbent.
 pub fn live(state: &State) -> Vec<TrialId> {
-    let open = state.open_trial().map(|trial| trial.id);
-    let winner = state
-        .trials
-        .last()
-        .filter(|trial| matches!(trial.verdict, Some(Verdict::Win(_))) && !trial.kept && !trial.undone);
+    let open = state.open_trials().map(|trial| trial.id);
     let audited = state.open_audit().map(|audit| audit.tip);
     let kept = state.incumbent.into_iter().chain(state.certified).chain(audited);
     let kept = kept.chain(session::second_arms(state));
-    kept.chain(open).chain(winner.map(|trial| trial.id)).collect()
+    kept.chain(open).chain(state.winner().map(|trial| trial.id)).collect()
 }
 
 /// Everything that belongs to trials of the run, with the trial.

@@ -14,12 +14,13 @@ use crate::lane::{Arm, BuildEnd, Job, JobPhase, Lane, MeasureEnd, Sign};
 use crate::ledger::Ledger;
 use crate::proposer::{self, Brief, Declined, Proposal, Proposer};
 use crate::record::{
-    AuditId, CommitId, Invalid, Measure, Outcome, Proposed, Purpose, Reason, Record, RunStarted, TrialId,
-    Verdict,
+    AuditId, Budget, CommitId, Invalid, Measure, Outcome, Proposed, Purpose, Reason, Record, RunStarted,
+    TrialId, Verdict,
 };
 use crate::repo::{Repo, RepoError, remove_all};
 use crate::session::{
-    EndAudit, Rules, StartAudit, Step, certify_step, disturbance, next_step, second_arms, second_budget,
+    EndAudit, Rules, StartAudit, Step, certify_step, disturbance, first_rung, next_step, second_arms,
+    second_budget,
 };
 use crate::state::{Pending, Run, State};
 
@@ -198,15 +199,16 @@ impl<'a> Steps<'a> {
 
     /// Repeats of the baseline that fit into [`NOISE_SHARE`] of the run's time, once one was made.
     fn affordable_repeats(&self) -> Option<u32> {
-        let (limit, one) = (self.setup.max_seconds?, self.typical_measure(false)?);
+        let (limit, one) = (self.setup.max_seconds?, self.typical_measure(None)?);
         Some((NOISE_SHARE * limit / one) as u32)
     }
 
     fn carry_out(&mut self, step: Step) -> Result<Flow, EngineError> {
         match step {
             Step::FinishMove(pending) => self.finish_move(&pending)?,
-            Step::StartTrial(trial) => return self.start_trial(trial, None),
-            Step::TryAgain(trial, earlier) => return self.start_trial(trial, Some(earlier)),
+            Step::StartTrial(trial) => return self.start_trial(trial, None, None),
+            Step::Join(trial, heat) => return self.start_trial(trial, None, Some(heat)),
+            Step::TryAgain(trial, earlier) => return self.start_trial(trial, Some(earlier), None),
             Step::StartAudit(StartAudit { audit, tip, against, keeps, level }) => {
                 self.append(Record::AuditStarted { audit, tip, against, keeps, level })?;
             }
@@ -238,8 +240,15 @@ impl<'a> Steps<'a> {
         Ok(Flow::On)
     }
 
-    fn start_trial(&mut self, trial: TrialId, again: Option<TrialId>) -> Result<Flow, EngineError> {
-        if trial > 0 && self.out_of_time() {
+    fn start_trial(
+        &mut self,
+        trial: TrialId,
+        again: Option<TrialId>,
+        heat: Option<TrialId>,
+    ) -> Result<Flow, EngineError> {
+        // Who joins others was counted when the first of them began.
+        let joins = heat.is_some_and(|first| first < trial);
+        if trial > 0 && !joins && self.out_of_time(heat.is_some()) {
             let reason = "the time for this run is used up".to_owned();
             return self.carry_out(Step::Finish(reason));
         }
@@ -250,27 +259,45 @@ impl<'a> Steps<'a> {
             "again".to_owned()
         } else {
             match self.proposers.len() {
+                0 if joins => {
+                    let reason = "there is no proposer".to_owned();
+                    self.append(Record::ProposerStopped { trial, reason })?;
+                    return Ok(Flow::On);
+                }
                 0 => return self.carry_out(Step::Finish("there is no proposer".into())),
                 several => self.proposers[(trial as usize - 1) % several].name().to_owned(),
             }
         };
-        self.append(Record::TrialStarted { trial, proposer, parent, again })?;
+        self.append(Record::TrialStarted { trial, proposer, parent, again, heat })?;
         Ok(Flow::On)
     }
 
-    /// A trial is not begun when it would probably end after the limit.
-    fn out_of_time(&self) -> bool {
+    /// Begins a trial once more that has no proposal yet.
+    fn restart(&mut self, trial: TrialId) -> Result<Flow, EngineError> {
+        let heat = self.state.trial(trial).and_then(|trial| trial.heat);
+        self.start_trial(trial, None, heat)
+    }
+
+    /// A trial is not begun when it would probably end after the limit, nor a heat when its first rung would.
+    fn out_of_time(&self, heat: bool) -> bool {
         let Some(limit) = self.setup.max_seconds else { return false };
         let first = || self.longest_build().unwrap_or_default().as_secs_f64().min(30.0);
         let build = self.typical_build().unwrap_or_else(first);
-        let needed = build + self.typical_measure(false).unwrap_or(0.0);
+        let needed = match first_rung(&self.state).filter(|_| heat) {
+            None => build + self.typical_measure(None).unwrap_or(0.0),
+            Some(budget) => {
+                let run = self.typical_measure(Some(budget)).or_else(|| self.first_rung_seconds(budget));
+                f64::from(self.setup.task.gate.race) * (build + run.unwrap_or(0.0))
+            }
+        };
         self.began.elapsed().as_secs_f64() + needed > limit
     }
 
     /// Executes an arm under the second budget, within the time for this run. It decides nothing, so nothing about it
     /// ends the run: without a score its pair is left out.
     fn second(&mut self, measure: Measure) -> Result<Flow, EngineError> {
-        let needed = self.typical_measure(true).or_else(|| self.typical_measure(false)).unwrap_or(0.0);
+        let needed =
+            self.typical_measure(measure.budget).or_else(|| self.typical_measure(None)).unwrap_or(0.0);
         let limit = self.setup.max_seconds.unwrap_or(f64::INFINITY);
         if self.began.elapsed().as_secs_f64() + needed > limit {
             return self.carry_out(Step::Finish("the time for this run is used up".into()));
@@ -312,7 +339,7 @@ impl<'a> Steps<'a> {
         let from = trial.proposed.as_ref().map_or(&trial.parent, |proposed| &proposed.commit);
         let Some(index) = self.proposers.iter().position(|one| one.name() == trial.proposer) else {
             // A resumed run may have other proposers: the trial that waits for a gone one starts again.
-            return self.start_trial(id, None);
+            return self.restart(id);
         };
         let line = self.ledger.next_seq();
         let (worktree, brief_dir) =
@@ -385,7 +412,7 @@ impl<'a> Steps<'a> {
                 self.proposers.remove(proposer);
                 self.forget(id)?;
                 if !self.proposers.is_empty() {
-                    return self.start_trial(id, None);
+                    return self.restart(id);
                 }
                 self.append(Record::ProposerStopped { trial: id, reason })?;
             }
@@ -516,7 +543,7 @@ impl<'a> Steps<'a> {
         let job = Job { seed: measure.seed, budget, phase, longest };
         self.append(Record::MeasureStarted(measure.clone()))?;
         let began = Instant::now();
-        let expected = if smoke { None } else { self.typical_measure(second) };
+        let expected = if smoke { None } else { self.typical_measure(measure.budget) };
         let executed = self.execute(&measure, &arm, &job, expected);
         let judged = executed.and_then(|outcome| self.judge(outcome, &arm, smoke));
         let seconds = began.elapsed().as_secs_f64();
@@ -715,12 +742,14 @@ impl<'a> Steps<'a> {
                 return Ok(pending.trial);
             }
         }
-        let mut decided = self.state.trials.iter().rev().filter(|trial| trial.verdict.is_some());
-        let Some(last) = decided.find(|trial| trial.id > 0 && !trial.undone) else {
+        let decided = self.state.trials.iter().filter(|trial| trial.verdict.is_some());
+        let standing = decided.filter(|trial| trial.id > 0 && !trial.undone);
+        let Some(last) = standing.max_by_key(|trial| trial.decision) else {
             return Err(EngineError::Refused("undo the last decision: there is none to take back".into()));
         };
         let (trial, kept, parent) = (last.id, last.kept, last.parent.clone());
-        if let Some(open) = self.state.open_trial().map(|open| open.id).filter(|open| kept && *open > trial) {
+        let open = self.state.open_trials().map(|open| open.id).filter(|open| kept && *open > trial);
+        for open in open.collect::<Vec<TrialId>>() {
             // It is not judged against another incumbent than it was made from, and may be proposed again.
             let detail = format!("trial {trial}, on which it was built, was taken back");
             self.decide_invalid(open, Invalid::new(Reason::Proposer, detail))?;
@@ -814,11 +843,20 @@ impl<'a> Steps<'a> {
         full.map(|run| run.seconds).reduce(f64::max).map(Duration::from_secs_f64)
     }
 
-    /// Seconds of a full measurement under that budget, from the last one that was scored.
-    fn typical_measure(&self, second: bool) -> Option<f64> {
+    /// Seconds of a measurement under that budget, `None` being the run's own, from the last one that was scored.
+    fn typical_measure(&self, budget: Option<Budget>) -> Option<f64> {
         let runs = self.state.trials.iter().rev().flat_map(|trial| trial.runs.iter().rev());
-        let runs = runs.filter(|run| (run.measure.purpose == Purpose::Second) == second);
-        runs.filter(|run| matches!(run.outcome, Some(Outcome::Scored(_)))).map(|run| run.seconds).next()
+        let mut scored = runs.filter(|run| matches!(run.outcome, Some(Outcome::Scored(_))));
+        scored.find(|run| run.measure.budget == budget).map(|run| run.seconds)
+    }
+
+    /// Seconds of a run of the first rung before there was one: start and evaluation take as long as in a full one.
+    fn first_rung_seconds(&self, budget: Budget) -> Option<f64> {
+        let full = self.typical_measure(None)?;
+        Some(match (self.setup.task.budget, budget) {
+            (Budget::Seconds(whole), Budget::Seconds(part)) => (full - whole + part).max(0.0),
+            _ => full,
+        })
     }
 
     fn append(&mut self, record: Record) -> Result<(), EngineError> {

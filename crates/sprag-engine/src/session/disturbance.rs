@@ -22,10 +22,12 @@ pub fn disturbance(
 ) -> (Option<Fault>, Vec<(TrialId, MeasureId)>) {
     let budget = measure.budget.or(state.run.as_ref().map(|run| run.budget));
     let wall = matches!(budget, Some(Budget::Seconds(_)));
-    if !wall || measure.purpose == Purpose::Smoke {
+    // Under a part of the budget, starting up and warming up are another share of it: such speeds do not compare.
+    let raced = |purpose: Purpose| matches!(purpose, Purpose::Smoke | Purpose::Race);
+    if !wall || raced(measure.purpose) {
         return (None, Vec::new());
     }
-    let mut runs: Vec<&Run> = state.runs().filter(|run| run.measure.purpose != Purpose::Smoke).collect();
+    let mut runs: Vec<&Run> = state.runs().filter(|run| !raced(run.measure.purpose)).collect();
     runs.sort_by_key(|run| run.measure.measure);
     let spoilt = |run: &Run| run.invalid().is_some_and(|invalid| invalid.reason == Reason::Machine);
     let apart = |run: &Run| matches!(run.measure.purpose, Purpose::Holdout | Purpose::Second);

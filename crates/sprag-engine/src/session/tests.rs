@@ -32,7 +32,8 @@ fn drive_by(
     steps: usize,
 ) -> (State, Vec<Step>) {
     let mut state = State::default();
-    let started = RunStarted { run: "run-1".into(), seed: 3, policy, ..RunStarted::default() };
+    let budget = Budget::Seconds(20.0);
+    let started = RunStarted { run: "run-1".into(), seed: 3, policy, budget, ..RunStarted::default() };
     state.apply("", &Record::RunStarted(Box::new(started)));
     let mut taken = Vec::new();
     for _ in 0..steps {
@@ -49,17 +50,27 @@ fn drive_by(
 /// Records what carrying a step out would record.
 fn answer(state: &mut State, step: Step, score: &impl Fn(&Measure) -> f64) {
     let mut apply = |record: Record| state.apply("2026-01-01T00:00:00Z", &record);
-    let started =
-        |trial, again| Record::TrialStarted { trial, proposer: "p".into(), parent: "c".into(), again };
+    let started = |trial, again, heat| Record::TrialStarted {
+        trial,
+        proposer: "p".into(),
+        parent: "c".into(),
+        again,
+        heat,
+    };
     match step {
-        Step::StartTrial(trial) => apply(started(trial, None)),
-        Step::TryAgain(trial, earlier) => apply(started(trial, Some(earlier))),
+        Step::StartTrial(trial) => apply(started(trial, None, None)),
+        Step::Join(trial, heat) => apply(started(trial, None, Some(heat))),
+        Step::TryAgain(trial, earlier) => apply(started(trial, Some(earlier), None)),
         Step::Propose(trial) => {
             apply(Record::Proposed(Proposed { trial, content: trial.to_string(), ..Proposed::default() }));
         }
         Step::Measure(measure) => {
             apply(Record::MeasureStarted(measure.clone()));
-            let outcome = Outcome::Scored(Score { value: score(&measure), ..Score::default() });
+            let value = score(&measure);
+            let outcome = match value.is_nan() {
+                true => Outcome::Invalid(Invalid::new(Reason::Crash, "exit 1")),
+                false => Outcome::Scored(Score { value, ..Score::default() }),
+            };
             apply(Record::Measured { measure, outcome, seconds: 1.0 });
         }
         Step::Decide(trial, verdict, reason) => apply(Record::Decided { trial, verdict, reason }),
@@ -375,7 +386,13 @@ fn rejections_in_a_row_end_a_run_until_it_is_resumed_and_never_one_whose_proposa
         };
         state.apply(
             "",
-            &Record::TrialStarted { trial, proposer: "p".into(), parent: "c".into(), again: None },
+            &Record::TrialStarted {
+                trial,
+                proposer: "p".into(),
+                parent: "c".into(),
+                again: None,
+                heat: None,
+            },
         );
         let verdict = Verdict::Invalid(Invalid::new(Reason::Empty, ""));
         state.apply("", &Record::Decided { trial, verdict, reason: String::new() });
@@ -397,4 +414,165 @@ fn resumed() -> Record {
         sandbox_missing: Vec::new(),
         machine: Default::default(),
     }
+}
+
+/// A heat of so many, in which trial 3 is the best, 2 the next, then 1 and 4; a full run shows that, too.
+fn race_of(race: u32, crash: Option<(TrialId, f64)>, most: TrialId) -> (State, Vec<Step>) {
+    let rules = Rules { max_trials: Some(most), ..RULES };
+    let score = |measure: &Measure| {
+        let crashed = crash.is_some_and(|(trial, seconds)| {
+            trial == measure.arm && measure.budget == Some(Budget::Seconds(seconds))
+        });
+        let gain = [0.0, 0.2, 0.3, 0.5, 0.1].get(measure.arm as usize).copied().unwrap_or(0.0);
+        // Shorter runs end at worse scores, all of them.
+        let short = measure.budget.map_or(0.0, |_| 1.0);
+        if crashed { f64::NAN } else { noisy(measure.arm, measure.seed, |_| gain) + short }
+    };
+    drive_by(Policy { race, ..policy() }, rules, score, 80)
+}
+
+/// Executions after the baseline's, as trial and budget.
+fn ran(steps: &[Step]) -> Vec<(TrialId, Option<Budget>)> {
+    let measures = steps.iter().filter_map(|step| match step {
+        Step::Measure(measure) if measure.trial > 0 => Some((measure.arm, measure.budget)),
+        _ => None,
+    });
+    measures.collect()
+}
+
+fn word_of(state: &State, trial: TrialId) -> &'static str {
+    state.trial(trial).and_then(|trial| trial.verdict.as_ref()).map_or("open", Verdict::word)
+}
+
+#[test]
+fn a_heat_is_halved_on_a_quarter_and_on_half_of_the_budget_and_one_is_judged_on_all_of_it() {
+    let (state, steps) = race_of(4, None, 4);
+    let begun = |step: &Step| match step {
+        Step::Join(trial, heat) => Some((*trial, *heat)),
+        Step::StartTrial(0) => None,
+        Step::StartTrial(_) => panic!("a trial outside of the heat"),
+        _ => None,
+    };
+    assert_eq!(steps.iter().filter_map(begun).collect::<Vec<_>>(), [(1, 1), (2, 1), (3, 1), (4, 1)]);
+    let (quarter, half) = (Some(Budget::Seconds(5.0)), Some(Budget::Seconds(10.0)));
+    let rungs = [(1, quarter), (2, quarter), (3, quarter), (4, quarter), (2, half), (3, half)];
+    let made = ran(&steps);
+    assert_eq!(made[..6], rungs);
+    assert!(made.len() > 7 && made[6..].iter().all(|run| *run == (3, None)), "{made:?}");
+    let raced: Vec<&Measure> =
+        state.runs().map(|run| &run.measure).filter(|measure| measure.purpose == Purpose::Race).collect();
+    let seeds = |budget| -> std::collections::BTreeSet<u64> {
+        raced.iter().filter(|measure| measure.budget == budget).map(|measure| measure.seed).collect()
+    };
+    assert_eq!((seeds(quarter).len(), seeds(half).len()), (1, 1), "one seed a rung");
+    assert!(seeds(quarter).is_disjoint(&seeds(half)));
+    assert_eq!([1, 2, 3, 4].map(|trial| word_of(&state, trial)), ["OUTRUN", "OUTRUN", "WIN", "OUTRUN"]);
+    assert_eq!(state.incumbent, Some(3));
+    let Some(Verdict::Raced(last)) = state.trial(4).and_then(|trial| trial.verdict.clone()) else {
+        panic!("no place")
+    };
+    assert_eq!((last.place, last.of, last.against, last.budget), (4, 4, 2, Budget::Seconds(5.0)));
+    assert!((last.behind - 0.2).abs() < 1e-9, "{last:?}");
+}
+
+#[test]
+fn what_a_part_of_the_budget_shows_is_no_score() {
+    let (state, _) = race_of(4, None, 4);
+    assert!(state.scores_of(4).is_empty() && state.scores_of(2).is_empty());
+    let full: Vec<f64> = state.scores_of(3).into_iter().map(|(_, score)| score).collect();
+    assert!(!full.is_empty() && full.iter().all(|score| *score < 2.0), "{full:?}");
+    assert_eq!(state.trial(4).unwrap().runs.iter().filter(|run| run.score().is_some()).count(), 0);
+    // The noise is what it would be if nobody had raced.
+    let alone = race_of(1, None, 0).0;
+    assert_eq!(noise_before_trials(&state), noise_before_trials(&alone));
+}
+
+/// The noise as known from the baseline's runs and everything that raced.
+fn noise_before_trials(state: &State) -> crate::gate::Noise {
+    let screened = state.runs().find(|run| run.measure.purpose == Purpose::Screen);
+    let before = screened.map_or(MeasureId::MAX, |run| run.measure.measure);
+    evidence::noise_before(state, before)
+}
+
+#[test]
+fn who_crashes_leaves_the_heat_and_a_rung_that_sends_everyone_on_is_left_out() {
+    // Two of four crash in the first rung: the other two meet on half of the budget.
+    let score = |measure: &Measure| match (measure.purpose, measure.arm) {
+        (Purpose::Race, 1 | 2) => f64::NAN,
+        _ => noisy(measure.arm, measure.seed, |arm| f64::from(arm) * 0.1),
+    };
+    let rules = Rules { max_trials: Some(4), ..RULES };
+    let (state, steps) = drive_by(Policy { race: 4, ..policy() }, rules, score, 80);
+    let (quarter, half) = (Some(Budget::Seconds(5.0)), Some(Budget::Seconds(10.0)));
+    let rungs = [(1, quarter), (2, quarter), (3, half), (4, half)];
+    assert_eq!(ran(&steps)[..4], rungs);
+    assert_eq!([1, 2, 3, 4].map(|trial| word_of(&state, trial)), ["INVALID", "INVALID", "OUTRUN", "WIN"]);
+    // One of four: three run, and the worst of them goes.
+    let (state, steps) = race_of(4, Some((1, 5.0)), 4);
+    assert_eq!(ran(&steps)[4..6], [(2, half), (3, half)]);
+    let Some(Verdict::Raced(last)) = state.trial(4).and_then(|trial| trial.verdict.clone()) else {
+        panic!("no place")
+    };
+    assert_eq!((last.place, last.of), (3, 3));
+    // In the last rung: who is left is judged.
+    let (state, steps) = race_of(4, Some((3, 10.0)), 4);
+    assert_eq!([1, 2, 3, 4].map(|trial| word_of(&state, trial)), ["OUTRUN", "WIN", "INVALID", "OUTRUN"]);
+    assert_eq!(ran(&steps)[6], (2, None));
+}
+
+#[test]
+fn a_tie_goes_to_the_earlier_trial_and_a_higher_score_is_better_where_the_task_says_so() {
+    let rules = Rules { max_trials: Some(2), ..RULES };
+    let policy = Policy { race: 2, ..policy() };
+    let score = |measure: &Measure| noisy(0, measure.seed, |_| 0.0);
+    let (state, steps) = drive_by(policy, rules, score, 80);
+    assert_eq!(ran(&steps)[..2], [(1, Some(Budget::Seconds(10.0))), (2, Some(Budget::Seconds(10.0)))]);
+    assert_eq!(word_of(&state, 2), "OUTRUN");
+    assert_ne!(word_of(&state, 1), "OUTRUN");
+    let mut state = State::default();
+    let run = RunStarted { policy, direction: Direction::Higher, seed: 3, ..RunStarted::default() };
+    state.apply("", &Record::RunStarted(Box::new(run)));
+    let larger = |measure: &Measure| noisy(0, measure.seed, |_| 0.0) + f64::from(measure.arm);
+    while word_of(&state, 1) == "open" {
+        let step = next_step(&state, rules);
+        answer(&mut state, step, &larger);
+    }
+    assert_eq!((word_of(&state, 1), word_of(&state, 2)), ("OUTRUN", "open"));
+}
+
+#[test]
+fn a_heat_runs_with_those_it_has_and_the_next_begins_on_what_it_left() {
+    // The limit cuts the second heat short: two of four, so the first rung is left out.
+    let (state, steps) = race_of(4, None, 6);
+    let last: Vec<_> = ran(&steps).into_iter().filter(|(arm, _)| *arm > 4).collect();
+    assert_eq!(last[..2], [(5, Some(Budget::Seconds(10.0))), (6, Some(Budget::Seconds(10.0)))]);
+    assert_eq!((state.trial(5).unwrap().heat, state.trial(6).unwrap().parent_trial), (Some(5), Some(3)));
+    assert!(matches!(steps.last(), Some(Step::Finish(_))));
+    // Alone there is nobody to race.
+    let (_, steps) = race_of(4, None, 1);
+    assert_eq!(ran(&steps)[0], (1, None));
+    // Nobody joins a heat that is under way, whatever the limit is when the run is resumed.
+    let (mut state, _) = race_of(4, None, 2);
+    let begun = state.trials.len();
+    state.apply("", &resumed());
+    assert_eq!(next_step(&state, RULES), Step::Join(begun as TrialId, begun as TrialId));
+    let mut state = State::default();
+    let run = RunStarted { policy: Policy { race: 4, ..policy() }, ..RunStarted::default() };
+    state.apply("", &Record::RunStarted(Box::new(run)));
+    let score = |measure: &Measure| noisy(measure.arm, measure.seed, |_| 0.0);
+    let few = Rules { max_trials: Some(2), ..RULES };
+    while state.runs().all(|run| run.measure.purpose != Purpose::Race) {
+        let step = next_step(&state, few);
+        answer(&mut state, step, &score);
+    }
+    assert!(matches!(next_step(&state, RULES), Step::Measure(measure) if measure.arm == 2));
+}
+
+#[test]
+fn without_a_race_no_trial_belongs_to_a_heat() {
+    let (state, steps) = race_of(1, None, 3);
+    assert!(state.trials.iter().all(|trial| trial.heat.is_none()));
+    assert!(steps.iter().all(|step| !matches!(step, Step::Join(..))));
+    assert!(ran(&steps).iter().all(|(_, budget)| budget.is_none()));
+    assert_eq!(first_rung(&state), None);
 }

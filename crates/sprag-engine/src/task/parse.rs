@@ -45,6 +45,9 @@ pub(super) fn parse(text: &str, dir: &Path) -> Result<Task, TaskError> {
         sha256: hex(&Sha256::digest(text.as_bytes())),
         vars,
     };
+    if let Some(entry) = root.section("gate")?.and_then(|section| section.get("race")) {
+        races(&task).map_err(|problem| entry.error(problem))?;
+    }
     if let Some(section) = root.section("lanes")? {
         lanes(&section)?;
     }
@@ -321,6 +324,7 @@ fn gate(section: &Section<'_>) -> Result<Policy, TaskError> {
         "audit_pairs",
         "audit_fdr",
         "holdout_queries",
+        "race",
     ])?;
     let mut policy = match section.get("preset") {
         None => Policy::default(),
@@ -343,6 +347,12 @@ fn gate(section: &Section<'_>) -> Result<Policy, TaskError> {
     count("audit_every", 0, &mut policy.audit_every)?;
     count("audit_pairs", i64::from(audit::LEAST_PAIRS), &mut policy.audit_pairs)?;
     count("holdout_queries", 0, &mut policy.holdout_queries)?;
+    if let Some(entry) = section.get("race") {
+        policy.race = entry.integer_within(1, 16)? as u32;
+        if !policy.race.is_power_of_two() {
+            return Err(entry.error(format!("is {}; write 1, 2, 4, 8 or 16: a heat is halved", policy.race)));
+        }
+    }
     let level = |name: &str, value: &mut f64| -> Result<(), TaskError> {
         if let Some(entry) = section.get(name) {
             *value = entry.positive_number()?;
@@ -367,6 +377,18 @@ fn gate(section: &Section<'_>) -> Result<Policy, TaskError> {
     errors("screen_z", &mut policy.screen_z)?;
     errors("futility_z", &mut policy.futility_z)?;
     Ok(policy)
+}
+
+/// Whoever is not told the budget would spend all of it in every rung.
+fn races(task: &Task) -> Result<(), &'static str> {
+    let evaluator = task.evaluate.iter().flat_map(|evaluate| &evaluate.command);
+    let told = task.run.command.iter().chain(evaluator).any(|part| part.contains("{budget}"));
+    match told || task.gate.race == 1 {
+        true => Ok(()),
+        false => {
+            Err("needs `{budget}` in `run.command` or `evaluate.command`: a heat runs on parts of the budget")
+        }
+    }
 }
 
 fn lanes(section: &Section<'_>) -> Result<(), TaskError> {

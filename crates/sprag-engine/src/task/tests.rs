@@ -197,6 +197,12 @@ fn every_complaint_names_line_column_and_key() {
         "task.toml:40:9: `gate.alpha`: is 0.5; an error level is less than 0.5",
     );
     check(
+        "alpha = 0.1",
+        "race = 3",
+        "task.toml:40:8: `gate.race`: is 3; write 1, 2, 4, 8 or 16: a heat is halved",
+    );
+    check("alpha = 0.1", "race = 32", "task.toml:40:8: `gate.race`: is 32; it must lie within 1 and 16");
+    check(
         "local = 1",
         "local = 2",
         "task.toml:43:9: `lanes.local`: only 1 trial at a time can run in this version",
@@ -428,4 +434,15 @@ fn default_limits_derive_from_budget_and_baseline() {
     assert_eq!(build.timeout(None), seconds(1200));
     assert_eq!(build.timeout(Some(seconds(3))), seconds(120));
     assert_eq!(build.timeout(Some(seconds(60))), seconds(300));
+}
+
+#[test]
+fn a_task_that_tells_nobody_its_budget_cannot_race() {
+    let untold = GOOD.replace("alpha = 0.1", "race = 4");
+    let error = parse(&untold).unwrap_err().to_string();
+    assert!(error.starts_with("task.toml:40:8: `gate.race`: needs `{budget}`"), "{error}");
+    assert_eq!(parse(&untold.replace("race = 4", "race = 1")).unwrap().gate.race, 1);
+    for (old, told) in [("\"{phase}\"", "\"{phase}\", \"{budget}\""), ("\"{steps}\"", "\"{budget}\"")] {
+        assert_eq!(parse(&untold.replace(old, told)).unwrap().gate.race, 4, "{told}");
+    }
 }

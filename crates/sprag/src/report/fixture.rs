@@ -174,7 +174,13 @@ impl Builder {
     fn start(&mut self, title: &str) -> TrialId {
         let trial = self.state.trials.len() as TrialId;
         let parent = self.state.tip.clone().unwrap_or_default();
-        self.record(Record::TrialStarted { trial, proposer: "search".to_owned(), parent, again: None });
+        self.record(Record::TrialStarted {
+            trial,
+            proposer: "search".to_owned(),
+            parent,
+            again: None,
+            heat: None,
+        });
         self.now_seconds += 1;
         if trial > 0 {
             self.record(Record::Proposed(Proposed {

@@ -255,11 +255,16 @@ fn trials(html: &mut String, page: &Page) {
     push(
         html,
         format_args!(
-            "<p>{} kept, {} not better, {} that cannot be told from noise, {} without a score{}{}.</p>\n",
+            "<p>{} kept, {} not better, {} that cannot be told from noise, {} without a score{}{}{}.</p>\n",
             counts.wins,
             counts.losses,
             counts.inconclusive,
             counts.invalid_total(),
+            if counts.outrun > 0 {
+                format!(", {} behind in their heat", counts.outrun)
+            } else {
+                String::new()
+            },
             if counts.undone > 0 { format!(", {} taken back", counts.undone) } else { String::new() },
             if counts.open > 0 { format!(", {} not decided yet", counts.open) } else { String::new() },
         ),
@@ -292,6 +297,7 @@ fn meaning(mark: Mark) -> &'static str {
         Mark::Win => "better, kept",
         Mark::Loss => "not better",
         Mark::Inconclusive => "within noise",
+        Mark::Outrun => "behind others of its heat",
         Mark::Invalid => "no score",
         Mark::Undone => "taken back",
         Mark::Open => "not decided",

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
-use sprag_engine::record::{AuditEnd, AuditId, Budget, Direction, Measure, Policy, TrialId, Verdict};
+use sprag_engine::record::{AuditEnd, AuditId, Budget, Direction, Measure, Policy, Raced, TrialId, Verdict};
 use sprag_engine::session::Second;
 use sprag_engine::state::Trial;
 use sprag_measure::stats::{self, Interval, mean};
@@ -209,6 +209,8 @@ pub struct Counts {
     pub losses: u32,
     /// Cannot be told.
     pub inconclusive: u32,
+    /// Behind others of their heat.
+    pub outrun: u32,
     /// Decisions taken back.
     pub undone: u32,
     /// Not decided yet.
@@ -220,7 +222,8 @@ pub struct Counts {
 impl Counts {
     /// All of them.
     pub fn total(&self) -> u32 {
-        self.wins + self.losses + self.inconclusive + self.undone + self.open + self.invalid_total()
+        let compared = self.wins + self.losses + self.inconclusive;
+        compared + self.outrun + self.undone + self.open + self.invalid_total()
     }
 
     /// Trials without a score.
@@ -281,6 +284,8 @@ pub enum Mark {
     Loss,
     /// Cannot be told.
     Inconclusive,
+    /// Behind others of its heat, on a part of the budget.
+    Outrun,
     /// Without a score.
     Invalid,
     /// Decided, and the decision taken back.
@@ -291,8 +296,16 @@ pub enum Mark {
 
 impl Mark {
     /// All, in the order of a legend.
-    pub const ALL: [Mark; 7] =
-        [Mark::Baseline, Mark::Win, Mark::Loss, Mark::Inconclusive, Mark::Invalid, Mark::Undone, Mark::Open];
+    pub const ALL: [Mark; 8] = [
+        Mark::Baseline,
+        Mark::Win,
+        Mark::Loss,
+        Mark::Inconclusive,
+        Mark::Outrun,
+        Mark::Invalid,
+        Mark::Undone,
+        Mark::Open,
+    ];
 
     /// The word in views.
     pub fn word(self) -> &'static str {
@@ -301,6 +314,7 @@ impl Mark {
             Mark::Win => "WIN",
             Mark::Loss => "LOSS",
             Mark::Inconclusive => "INCONCLUSIVE",
+            Mark::Outrun => "OUTRUN",
             Mark::Invalid => "INVALID",
             Mark::Undone => "UNDONE",
             Mark::Open => "OPEN",
@@ -314,6 +328,7 @@ impl Mark {
             Mark::Win => "win",
             Mark::Loss => "loss",
             Mark::Inconclusive => "inconclusive",
+            Mark::Outrun => "outrun",
             Mark::Invalid => "invalid",
             Mark::Undone => "undone",
             Mark::Open => "open",
@@ -330,6 +345,7 @@ impl Mark {
             Some(Verdict::Win(_)) => Mark::Win,
             Some(Verdict::Loss(_)) => Mark::Loss,
             Some(Verdict::Inconclusive(_)) => Mark::Inconclusive,
+            Some(Verdict::Raced(_)) => Mark::Outrun,
             Some(Verdict::Invalid(_)) => Mark::Invalid,
             None => Mark::Open,
         }
@@ -357,6 +373,8 @@ pub struct TrialView {
     pub invalid: Option<(String, String)>,
     /// Its commit.
     pub commit: Option<String>,
+    /// Where it left its heat, if it was outrun.
+    pub raced: Option<Raced>,
     /// Incumbent that it was measured against.
     pub parent_trial: Option<TrialId>,
     /// Paths it changes.

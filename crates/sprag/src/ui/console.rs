@@ -273,6 +273,10 @@ impl Screen {
                 let code = if measure.arm == measure.trial { "tip" } else { "incumbent before it" };
                 format!("second budget, {code}")
             }
+            Purpose::Race => {
+                let budget = measure.budget.map(|part| part.to_string()).unwrap_or_default();
+                format!("race on {budget}")
+            }
         }
     }
 

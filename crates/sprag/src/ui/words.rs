@@ -1,6 +1,6 @@
 //! A trial, a headline and counts as lines of text; console, `log`, `status` and `show` share them.
 
-use sprag_engine::record::{AuditEnd, Budget};
+use sprag_engine::record::{AuditEnd, Budget, Raced};
 use sprag_engine::session::{SECOND_PAIRS, Second};
 use sprag_measure::stats::Interval;
 
@@ -23,7 +23,7 @@ pub fn trial_line(trial: &TrialView, page: &Page, colour: bool) -> String {
             .headline
             .as_ref()
             .map_or_else(String::new, |headline| estimate(&headline.baseline, page.decimals)),
-        (None, None) => String::new(),
+        (None, None) => trial.raced.as_ref().map_or_else(String::new, |raced| place(raced, page.decimals)),
     };
     let mut line =
         format!("trial {:>3}  {verdict}  {middle:<EFFECT_COLUMNS$}  {}", trial.id, tame(&trial.title));
@@ -34,6 +34,12 @@ pub fn trial_line(trial: &TrialView, page: &Page, colour: bool) -> String {
         }
     }
     line.trim_end().to_owned()
+}
+
+/// `3 of 4 on 5 s, 0.0123 behind trial 2`.
+fn place(raced: &Raced, decimals: usize) -> String {
+    let behind = numbers::plain(raced.behind, decimals);
+    format!("{} of {} on {}, {behind} behind trial {}", raced.place, raced.of, raced.budget, raced.against)
 }
 
 /// `+0.0312 [+0.0062, +0.0562] 2 repeats`.
@@ -185,6 +191,7 @@ pub fn counts(counts: &Counts) -> String {
     part(counts.wins, "win", "wins");
     part(counts.losses, "loss", "losses");
     part(counts.inconclusive, "inconclusive", "inconclusive");
+    part(counts.outrun, "outrun", "outrun");
     part(counts.invalid_total(), "invalid", "invalid");
     part(counts.undone, "undone", "undone");
     part(counts.open, "open", "open");
@@ -204,7 +211,7 @@ fn tone(mark: Mark) -> Tone {
         Mark::Win => Tone::Good,
         Mark::Loss => Tone::Bad,
         Mark::Inconclusive | Mark::Undone => Tone::Doubt,
-        Mark::Invalid | Mark::Open => Tone::Faint,
+        Mark::Invalid | Mark::Open | Mark::Outrun => Tone::Faint,
         Mark::Baseline => Tone::Strong,
     }
 }
@@ -254,6 +261,19 @@ mod tests {
         );
         let skipped = "; 2 of 2 pairs left out: trial 3 gave no score: timeout: no end after 55 s; trial";
         assert!(unclear.contains(skipped), "{unclear}");
+    }
+
+    #[test]
+    fn who_was_outrun_is_told_its_place_and_counted_apart() {
+        let mut page = fixture::filled_page();
+        let budget = sprag_engine::record::Budget::Seconds(5.0);
+        let trial = &mut page.trials[5];
+        (trial.mark, trial.effect) = (Mark::Outrun, None);
+        trial.raced = Some(Raced { place: 3, of: 4, against: 2, behind: 0.0123, budget });
+        let expected = "trial   5  OUTRUN        3 of 4 on 5s, 0.0123 behind trial 2     N_HEAD 4 -> 8";
+        assert_eq!(trial_line(&page.trials[5], &page, false), expected);
+        let several = Counts { wins: 1, outrun: 3, ..Counts::default() };
+        assert_eq!(counts(&several), "4 trials: 1 win, 3 outrun");
     }
 
     #[test]

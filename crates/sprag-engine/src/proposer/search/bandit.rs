@@ -34,6 +34,8 @@ fn reward(verdict: &Verdict) -> Option<f64> {
         Verdict::Loss(effect) | Verdict::Inconclusive(effect) => {
             Some(((shrunken_sigmas(effect) + 1.0) / 2.0).clamp(0.0, 1.0))
         }
+        // Not compared with the incumbent, and others did better: less than a candidate that changes nothing.
+        Verdict::Raced(_) => Some(0.25),
         Verdict::Invalid(_) => Some(0.0),
     }
 }

@@ -51,7 +51,13 @@ impl Bench {
         let proposed = Proposed { trial, title, family, content, ..Proposed::default() };
         self.state.apply(
             "",
-            &Record::TrialStarted { trial, proposer: "search".into(), parent: String::new(), again: None },
+            &Record::TrialStarted {
+                trial,
+                proposer: "search".into(),
+                parent: String::new(),
+                again: None,
+                heat: None,
+            },
         );
         self.state.apply("", &Record::Proposed(proposed));
         self.state.apply("", &Record::Decided { trial, verdict, reason: String::new() });

@@ -218,7 +218,7 @@ fn measurements(html: &mut String, page: &Page, trial: &TrialView, measurements:
                 "<tr><td class=\"number\">{}</td><td>{}{within}</td><td>{code}</td><td class=\"number\">{}</td><td class=\"number\">{value}{own}</td>\
              <td class=\"number\">{}</td><td>{}{detail}</td></tr>\n",
                 measure.measure,
-                purpose(measure.purpose),
+                purpose(measure),
                 measure.seed,
                 numbers::duration(measurement.seconds),
                 escape(&measurement.outcome)
@@ -228,9 +228,9 @@ fn measurements(html: &mut String, page: &Page, trial: &TrialView, measurements:
     html.push_str("</table></div>\n");
 }
 
-fn purpose(purpose: sprag_engine::record::Purpose) -> &'static str {
+fn purpose(measure: &sprag_engine::record::Measure) -> String {
     use sprag_engine::record::Purpose;
-    match purpose {
+    let word = match measure.purpose {
         Purpose::Baseline => "baseline",
         Purpose::Smoke => "smoke test",
         Purpose::Screen => "screening",
@@ -240,5 +240,7 @@ fn purpose(purpose: sprag_engine::record::Purpose) -> &'static str {
         Purpose::Holdout => "holdout",
         Purpose::Check => "check",
         Purpose::Second => "second budget",
-    }
+        Purpose::Race => "race",
+    };
+    measure.budget.map_or(word.to_owned(), |part| format!("{word} on {part}"))
 }

@@ -144,6 +144,10 @@ fn trial_view(state: &State, trial: &Trial, levels: &Levels, diff: Option<String
         insertions: proposed.map_or(0, |proposed| proposed.insertions),
         deletions: proposed.map_or(0, |proposed| proposed.deletions),
         effect: effect.map(effect_view),
+        raced: match &trial.verdict {
+            Some(Verdict::Raced(raced)) => Some(*raced),
+            _ => None,
+        },
         level,
         level_interval,
         incumbent_level: levels.get(trial.parent_trial),
@@ -233,11 +237,14 @@ fn curves(state: &State, trial: &Trial) -> Vec<Curve> {
             points,
         })
     };
-    let mut curves: Vec<Curve> = trial.runs.iter().filter_map(curve_of).collect();
+    // On a part of the budget the schedule is at another place: such curves do not lie over whole ones.
+    let whole = |run: &&Run| run.measure.purpose != Purpose::Race;
+    let mut curves: Vec<Curve> = trial.runs.iter().filter(whole).filter_map(curve_of).collect();
     let has_incumbent = curves.iter().any(|curve| !curve.candidate);
     if let (false, false, Some(parent)) = (curves.is_empty(), has_incumbent, trial.parent_trial) {
         let earlier = state.trials[..trial.id as usize].iter().flat_map(|trial| &trial.runs);
-        curves.extend(earlier.filter(|run| run.measure.arm == parent).filter_map(curve_of).next_back());
+        let of_parent = earlier.filter(whole).filter(|run| run.measure.arm == parent);
+        curves.extend(of_parent.filter_map(curve_of).next_back());
     }
     curves
 }
@@ -319,6 +326,7 @@ fn counts(state: &State) -> Counts {
             Mark::Win => counts.wins += 1,
             Mark::Loss => counts.losses += 1,
             Mark::Inconclusive => counts.inconclusive += 1,
+            Mark::Outrun => counts.outrun += 1,
             Mark::Undone => counts.undone += 1,
             Mark::Open if trial.id == 0 => {}
             Mark::Open => counts.open += 1,
@@ -334,8 +342,9 @@ fn counts(state: &State) -> Counts {
 
 fn time_split(state: &State) -> TimeSplit {
     let mut time = TimeSplit::default();
+    let mut until = None;
     for trial in &state.trials {
-        time.total_seconds += working_seconds(state, trial).unwrap_or(0.0);
+        time.total_seconds += working_seconds(state, trial, &mut until).unwrap_or(0.0);
         time.build_seconds += trial.builds.iter().map(|build| build.seconds).sum::<f64>();
         for run in &trial.runs {
             if run.measure.purpose == Purpose::Smoke {
@@ -375,10 +384,13 @@ fn scoring(state: &State, budget: Budget) -> Option<Scoring> {
     Some(Scoring { seconds, share })
 }
 
-/// From a trial's start to its decision, or to the last line, without the pauses in between.
-fn working_seconds(state: &State, trial: &Trial) -> Option<f64> {
+/// From a trial's start to its decision, or to the last line, without the pauses in between and without what lies
+/// before `until`, the Unix second up to which trials before it were counted: those of a heat are open together.
+fn working_seconds(state: &State, trial: &Trial, until: &mut Option<i64>) -> Option<f64> {
     let end = trial.decided_at.as_deref().or(state.updated_at.as_deref())?;
-    let (begin, end) = (clock::parse_rfc3339(&trial.started_at)?, clock::parse_rfc3339(end)?);
+    let (began, end) = (clock::parse_rfc3339(&trial.started_at)?, clock::parse_rfc3339(end)?);
+    let begin = until.map_or(began, |until| began.max(until));
+    *until = Some(until.map_or(end, |until| end.max(until)));
     let pauses = state.pauses.iter().filter_map(|pause| {
         let (from, to) = (clock::parse_rfc3339(&pause.from)?, clock::parse_rfc3339(&pause.to)?);
         Some((to.min(end) - from.max(begin)).max(0))
@@ -389,7 +401,7 @@ fn working_seconds(state: &State, trial: &Trial) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use sprag_engine::record::Record;
+    use sprag_engine::record::{Measure, Raced, Record};
 
     use super::super::super::fixture;
     use super::*;
@@ -406,8 +418,13 @@ mod tests {
     #[test]
     fn a_run_that_stood_still_for_a_week_did_not_work_for_a_week() {
         let mut state = State::default();
-        let started =
-            Record::TrialStarted { trial: 0, proposer: String::new(), parent: String::new(), again: None };
+        let started = Record::TrialStarted {
+            trial: 0,
+            proposer: String::new(),
+            parent: String::new(),
+            again: None,
+            heat: None,
+        };
         let built = |seconds| Record::Built { trial: 0, attempt: 0, seconds, error: None, timed_out: false };
         state.apply("2026-01-01T00:00:00Z", &started);
         state.apply("2026-01-01T00:00:30Z", &built(20.0));
@@ -420,6 +437,36 @@ mod tests {
         let time = time_split(&state);
         // 30 s, then 9 s after the repair, then 20 s; what lies between repair and resume counts as a pause.
         assert_eq!((time.total_seconds, time.build_seconds, time.engine_seconds), (59.0, 45.0, 14.0));
+    }
+
+    #[test]
+    fn trials_that_are_open_together_are_not_counted_twice_and_what_they_raced_is_no_curve_of_theirs() {
+        let mut state = State::default();
+        let join = |trial| Record::TrialStarted {
+            trial,
+            proposer: String::new(),
+            parent: String::new(),
+            again: None,
+            heat: Some(1),
+        };
+        let budget = Budget::Seconds(5.0);
+        let raced = Raced { place: 2, of: 2, against: 1, behind: 0.5, budget };
+        let decided =
+            |trial| Record::Decided { trial, verdict: Verdict::Raced(raced), reason: String::new() };
+        let measure =
+            Measure { measure: 0, trial: 1, arm: 1, seed: 3, purpose: Purpose::Race, budget: Some(budget) };
+        let score = Score { curve: vec![[1.0, 3.0], [2.0, 2.0]], ..Score::default() };
+        state.apply("2026-01-01T00:00:00Z", &join(1));
+        state.apply("2026-01-01T00:00:10Z", &join(2));
+        state.apply("2026-01-01T00:00:10Z", &Record::MeasureStarted(measure.clone()));
+        let measured = Record::Measured { measure, outcome: Outcome::Scored(score), seconds: 6.0 };
+        state.apply("2026-01-01T00:00:16Z", &measured);
+        state.apply("2026-01-01T00:00:20Z", &decided(2));
+        state.apply("2026-01-01T00:00:50Z", &decided(1));
+        // Trial 0 has no start and counts nothing.
+        assert_eq!(time_split(&state).total_seconds, 50.0);
+        assert_eq!(counts(&state).outrun, 2);
+        assert_eq!(curves(&state, &state.trials[1]).len(), 0);
     }
 
     #[test]

@@ -12,6 +12,12 @@ pub fn shape(mark: Mark, x: f64, y: f64, size: f64) -> String {
         Mark::Inconclusive => {
             polygon(&[(x, y - size * 1.15), (x + size * 1.15, y), (x, y + size * 1.15), (x - size * 1.15, y)])
         }
+        Mark::Outrun => polygon(&[
+            (x - size * 0.8, y - size),
+            (x + size, y),
+            (x - size * 0.8, y + size),
+            (x - size * 0.2, y),
+        ]),
         Mark::Invalid => cross(x, y, size * 0.85),
         Mark::Undone => format!(
             "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{size:.1}\"/><path d=\"M{:.1} {:.1}L{:.1} {:.1}\"/>",
