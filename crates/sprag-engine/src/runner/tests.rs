@@ -442,7 +442,7 @@ impl crate::event::Observer for StopsInRace {
 
 #[test]
 fn undo_follows_the_order_of_decisions_and_takes_an_open_heat_with_what_it_stands_on() {
-    let fixture = Fixture::of(&racing());
+    let fixture = Fixture::of(&racing().replace("race = 4", "race = 4\naudit_every = 0"));
     fixture.run(&RACED[..4]);
     let lane = || Box::new(FakeLane(Counts::default()));
     let setup = fixture.setup(8);
