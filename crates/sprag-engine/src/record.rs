@@ -494,6 +494,15 @@ pub enum Outcome {
     Invalid(Invalid),
     /// The person or a limit of the run stopped it; it says nothing about the candidate.
     Interrupted,
+    /// The loop stopped it before its end, for what it saw of it. No score, and no fault of the candidate's.
+    Stopped {
+        /// What was seen until then, as in [`Score`].
+        #[serde(default)]
+        facts: BTreeMap<String, f64>,
+        /// The training curve as far as it went, as in [`Score`].
+        #[serde(default)]
+        curve: Vec<[f64; 2]>,
+    },
 }
 
 /// A score with what was seen beside it.
@@ -510,6 +519,9 @@ pub struct Score {
     /// kind.
     #[serde(default)]
     pub curve: Vec<[f64; 2]>,
+    /// Optimiser steps at each point of the curve, as the candidate told them; empty where they are not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub curve_steps: Vec<f64>,
     /// True when the candidate printed its own score (metric patterns).
     #[serde(default)]
     pub self_reported: bool,
@@ -548,6 +560,7 @@ impl Outcome {
         match self {
             Outcome::Scored(score) => Some(&score.facts),
             Outcome::Invalid(invalid) => Some(&invalid.facts),
+            Outcome::Stopped { facts, .. } => Some(facts),
             Outcome::Passed | Outcome::Interrupted => None,
         }
     }
@@ -557,6 +570,7 @@ impl Outcome {
         match self {
             Outcome::Scored(score) => &score.curve,
             Outcome::Invalid(invalid) => &invalid.curve,
+            Outcome::Stopped { curve, .. } => curve,
             Outcome::Passed | Outcome::Interrupted => &[],
         }
     }
@@ -729,6 +743,15 @@ mod tests {
         let outcome: Outcome = serde_json::from_str(old).unwrap();
         assert_eq!(outcome, Outcome::Invalid(Invalid::new(Reason::Crash, "exit 1")));
         assert_eq!(serde_json::to_string(&outcome).unwrap(), old);
+    }
+
+    #[test]
+    fn a_stopped_outcome_comes_back_with_what_was_seen() {
+        let line = r#"{"stopped":{"facts":{"train_seconds":3.5},"curve":[[0.5,8.0]]}}"#;
+        let outcome: Outcome = serde_json::from_str(line).unwrap();
+        assert_eq!(outcome.facts().unwrap()["train_seconds"], 3.5);
+        assert_eq!(outcome.curve(), [[0.5, 8.0]]);
+        assert_eq!(serde_json::to_string(&outcome).unwrap(), line);
     }
 
     #[test]

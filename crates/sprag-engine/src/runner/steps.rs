@@ -10,7 +10,7 @@ use super::{
     EngineError, Layout, Setup, comparable, enough_space, litter, named_or_latest, number_of, open_repo, runs,
 };
 use crate::event::{Event, Observer, Phase};
-use crate::lane::{Arm, BuildEnd, Job, JobPhase, Lane, MeasureEnd, Sign};
+use crate::lane::{Arm, BuildEnd, Job, JobPhase, Lane, MeasureEnd, Sign, Watch};
 use crate::ledger::Ledger;
 use crate::proposer::{self, Brief, Declined, Proposal, Proposer};
 use crate::record::{
@@ -526,12 +526,14 @@ impl<'a> Steps<'a> {
     ) -> Result<Outcome, EngineError> {
         match self.execute_once(measure, arm, job, expected)? {
             MeasureEnd::Done(outcome) => return Ok(outcome),
+            MeasureEnd::Stopped { facts, curve } => return Ok(Outcome::Stopped { facts, curve }),
             MeasureEnd::NoAnswer(detail) => {
                 self.warn(format!("{detail}; the measurement is repeated"), None);
             }
         }
         match self.execute_once(measure, arm, job, expected)? {
             MeasureEnd::Done(outcome) => Ok(outcome),
+            MeasureEnd::Stopped { facts, curve } => Ok(Outcome::Stopped { facts, curve }),
             MeasureEnd::NoAnswer(detail) => Err(EngineError::Evaluator { trial: measure.trial, detail }),
         }
     }
@@ -543,7 +545,11 @@ impl<'a> Steps<'a> {
         job: &Job,
         expected: Option<f64>,
     ) -> Result<MeasureEnd, EngineError> {
-        let mut watch = watcher(&mut *self.observer, measure.trial, Some(measure.clone()), expected);
+        let mut tell = watcher(&mut *self.observer, measure.trial, Some(measure.clone()), expected);
+        let mut watch = |sign| {
+            tell(sign);
+            Watch::GoOn
+        };
         Ok(self.lane.measure(arm, job, &mut watch)?)
     }
 

@@ -11,7 +11,7 @@ use sprag_measure::process;
 use super::steps::Steps;
 use super::*;
 use crate::event::{Event, Phase};
-use crate::lane::{Arm, BuildEnd, Job, JobPhase, MeasureEnd, Sign};
+use crate::lane::{Arm, BuildEnd, Job, JobPhase, MeasureEnd, Sign, Watch};
 use crate::ledger::Dies;
 use crate::proposer::{Brief, Declined, Proposal, Proposer};
 use crate::record::{Invalid, Outcome, Purpose, Reason, Record, Score, Verdict};
@@ -160,7 +160,12 @@ impl Lane for FakeLane {
         })
     }
 
-    fn measure(&mut self, arm: &Arm, job: &Job, _: &mut dyn FnMut(Sign)) -> Result<MeasureEnd, LaneError> {
+    fn measure(
+        &mut self,
+        arm: &Arm,
+        job: &Job,
+        _: &mut dyn FnMut(Sign) -> Watch,
+    ) -> Result<MeasureEnd, LaneError> {
         let text = std::fs::read_to_string(arm.worktree.join("model.txt")).unwrap();
         if job.phase == JobPhase::Smoke {
             return Ok(MeasureEnd::Done(Outcome::Passed));
@@ -500,7 +505,12 @@ impl Lane for Broken {
         self.0.build(arm, longest, watch)
     }
 
-    fn measure(&mut self, _: &Arm, _: &Job, _: &mut dyn FnMut(Sign)) -> Result<MeasureEnd, LaneError> {
+    fn measure(
+        &mut self,
+        _: &Arm,
+        _: &Job,
+        _: &mut dyn FnMut(Sign) -> Watch,
+    ) -> Result<MeasureEnd, LaneError> {
         Err(LaneError::new("execute", "the lane is out of order"))
     }
 }
@@ -665,7 +675,12 @@ impl Lane for LuckyLane {
         self.0.build(arm, longest, sign)
     }
 
-    fn measure(&mut self, arm: &Arm, job: &Job, sign: &mut dyn FnMut(Sign)) -> Result<MeasureEnd, LaneError> {
+    fn measure(
+        &mut self,
+        arm: &Arm,
+        job: &Job,
+        sign: &mut dyn FnMut(Sign) -> Watch,
+    ) -> Result<MeasureEnd, LaneError> {
         let text = std::fs::read_to_string(arm.worktree.join("model.txt")).unwrap();
         let end = self.0.measure(arm, job, sign)?;
         let MeasureEnd::Done(Outcome::Scored(mut score)) = end else { return Ok(end) };
@@ -994,7 +1009,7 @@ impl Lane for Filling {
         &mut self,
         arm: &Arm,
         job: &Job,
-        watch: &mut dyn FnMut(Sign),
+        watch: &mut dyn FnMut(Sign) -> Watch,
     ) -> Result<MeasureEnd, LaneError> {
         self.lane.measure(arm, job, watch)
     }

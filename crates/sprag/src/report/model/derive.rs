@@ -194,6 +194,7 @@ fn measurement_view(run: &Run) -> MeasurementView {
         None => ("not finished".to_owned(), None, None),
         Some(Outcome::Passed) => ("passed".to_owned(), None, None),
         Some(Outcome::Interrupted) => ("interrupted".to_owned(), None, None),
+        Some(Outcome::Stopped { .. }) => ("stopped early".to_owned(), None, None),
         Some(Outcome::Invalid(invalid)) => {
             (format!("invalid: {}", invalid.reason), Some(invalid.detail.clone()), None)
         }
