@@ -13,6 +13,7 @@
 
 pub mod audit;
 pub mod chain;
+pub mod curve;
 pub mod ladder;
 pub mod level;
 pub mod online;

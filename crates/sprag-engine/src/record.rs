@@ -300,6 +300,10 @@ pub struct Policy {
     pub audit_fdr: f64,
     /// Scores that a run may ask of the sealed holdout.
     pub holdout_queries: u32,
+    /// A screening run whose loss leaves the band of the incumbent's curves is stopped. Runs of programs before this
+    /// did not do so.
+    #[serde(default)]
+    pub early_stop: bool,
 }
 
 /// How much a keep must show, from little to much. `Display` and `task.toml` use the word in lower case.
@@ -347,6 +351,7 @@ impl Preset {
             audit_pairs: 8,
             audit_fdr: 0.05,
             holdout_queries: 20,
+            early_stop: true,
         };
         match self {
             Preset::Balanced => balanced,
@@ -368,9 +373,10 @@ impl Preset {
                 audit_every: 2,
                 audit_alpha: 0.005,
                 audit_fdr: 0.01,
+                early_stop: false,
                 ..balanced
             },
-            Preset::Naive => Policy { baseline_repeats: 5, audit_every: 0, ..balanced },
+            Preset::Naive => Policy { baseline_repeats: 5, audit_every: 0, early_stop: false, ..balanced },
         }
     }
 }
@@ -494,15 +500,22 @@ pub enum Outcome {
     Invalid(Invalid),
     /// The person or a limit of the run stopped it; it says nothing about the candidate.
     Interrupted,
-    /// The loop stopped it before its end, for what it saw of it. No score, and no fault of the candidate's.
-    Stopped {
-        /// What was seen until then, as in [`Score`].
-        #[serde(default)]
-        facts: BTreeMap<String, f64>,
-        /// The training curve as far as it went, as in [`Score`].
-        #[serde(default)]
-        curve: Vec<[f64; 2]>,
-    },
+    /// Stopped early because its curve had left the incumbent's band; no score, and no fault of the candidate's.
+    Stopped(Stopped),
+}
+
+/// What was seen of an execution that the loop stopped.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stopped {
+    /// What was measured until then, as in [`Score`].
+    #[serde(default)]
+    pub facts: BTreeMap<String, f64>,
+    /// The training curve as far as it went, as in [`Score`].
+    #[serde(default)]
+    pub curve: Vec<[f64; 2]>,
+    /// Where it left the band.
+    #[serde(default)]
+    pub detail: String,
 }
 
 /// A score with what was seen beside it.
@@ -560,7 +573,7 @@ impl Outcome {
         match self {
             Outcome::Scored(score) => Some(&score.facts),
             Outcome::Invalid(invalid) => Some(&invalid.facts),
-            Outcome::Stopped { facts, .. } => Some(facts),
+            Outcome::Stopped(stopped) => Some(&stopped.facts),
             Outcome::Passed | Outcome::Interrupted => None,
         }
     }
@@ -570,7 +583,7 @@ impl Outcome {
         match self {
             Outcome::Scored(score) => &score.curve,
             Outcome::Invalid(invalid) => &invalid.curve,
-            Outcome::Stopped { curve, .. } => curve,
+            Outcome::Stopped(stopped) => &stopped.curve,
             Outcome::Passed | Outcome::Interrupted => &[],
         }
     }
@@ -654,6 +667,11 @@ pub enum Verdict {
     Inconclusive(Effect),
     /// No score.
     Invalid(Invalid),
+    /// Its screening run was stopped early: no score, nothing kept, and no crash either.
+    Stopped {
+        /// Where its curve left the incumbent's band.
+        detail: String,
+    },
 }
 
 /// Advantage over the incumbent, positive when better whatever the direction of the metric.
@@ -729,6 +747,7 @@ impl Verdict {
             Verdict::Loss(_) => "LOSS",
             Verdict::Inconclusive(_) => "INCONCLUSIVE",
             Verdict::Invalid(_) => "INVALID",
+            Verdict::Stopped { .. } => "STOPPED",
         }
     }
 }
@@ -747,11 +766,21 @@ mod tests {
 
     #[test]
     fn a_stopped_outcome_comes_back_with_what_was_seen() {
-        let line = r#"{"stopped":{"facts":{"train_seconds":3.5},"curve":[[0.5,8.0]]}}"#;
+        let line = r#"{"stopped":{"facts":{"train_seconds":3.5},"curve":[[0.5,8.0]],"detail":"it left"}}"#;
         let outcome: Outcome = serde_json::from_str(line).unwrap();
         assert_eq!(outcome.facts().unwrap()["train_seconds"], 3.5);
         assert_eq!(outcome.curve(), [[0.5, 8.0]]);
         assert_eq!(serde_json::to_string(&outcome).unwrap(), line);
+    }
+
+    #[test]
+    fn a_policy_of_a_program_before_early_stopping_does_not_stop() {
+        let mut old = serde_json::to_value(Policy::default()).unwrap();
+        assert_eq!(old.as_object_mut().unwrap().remove("early_stop"), Some(true.into()));
+        let old: Policy = serde_json::from_value(old).unwrap();
+        assert_eq!(old, Policy { early_stop: false, ..Policy::default() });
+        let stops = Preset::ALL.map(|preset| preset.policy().early_stop);
+        assert_eq!(stops, [true, true, false, false]);
     }
 
     #[test]

@@ -613,7 +613,7 @@ fn add_load(outcome: &mut Outcome, load: Load) {
     let facts = match outcome {
         Outcome::Scored(score) => &mut score.facts,
         Outcome::Invalid(invalid) => &mut invalid.facts,
-        Outcome::Passed | Outcome::Interrupted | Outcome::Stopped { .. } => return,
+        Outcome::Passed | Outcome::Interrupted | Outcome::Stopped(_) => return,
     };
     facts.insert(throughput::OTHER_PROCESSES.into(), load.other_processes);
     facts.insert(throughput::STEAL.into(), load.steal);

@@ -10,7 +10,7 @@ use super::{EngineError, Layout, Setup, comparable, enough_space, load, open_rep
 use crate::event::{Event, Observer};
 use crate::gate::tentative::{self, Evidence, Look};
 use crate::lane::{Arm, BuildEnd, Job, JobPhase, Lane, Local, MeasureEnd, Sign, Watch};
-use crate::record::{Effect, Invalid, Measure, Outcome, Purpose, Reason, TrialId};
+use crate::record::{Effect, Invalid, Measure, Outcome, Purpose, Reason, Stopped, TrialId};
 use crate::session::{level, noise, split_mix, unbiased_scores};
 use crate::state::State;
 
@@ -190,7 +190,7 @@ fn score(
     let mut job = Job { seed, budget: task.budget, phase: JobPhase::Smoke, longest: None };
     if task.has_smoke() {
         let smoke = outcome(trial, lane.measure(arm, &job, &mut watch)?)?;
-        if matches!(smoke, Outcome::Invalid(_) | Outcome::Interrupted | Outcome::Stopped { .. }) {
+        if matches!(smoke, Outcome::Invalid(_) | Outcome::Interrupted | Outcome::Stopped(_)) {
             return Ok((seed, smoke));
         }
     }
@@ -202,7 +202,9 @@ fn score(
 fn outcome(trial: TrialId, end: MeasureEnd) -> Result<Outcome, EngineError> {
     match end {
         MeasureEnd::Done(outcome) => Ok(outcome),
-        MeasureEnd::Stopped { facts, curve } => Ok(Outcome::Stopped { facts, curve }),
+        MeasureEnd::Stopped { facts, curve } => {
+            Ok(Outcome::Stopped(Stopped { facts, curve, detail: String::new() }))
+        }
         MeasureEnd::NoAnswer(detail) => Err(EngineError::Evaluator { trial, detail }),
     }
 }

@@ -293,6 +293,7 @@ fn gate(section: &Section<'_>) -> Result<Policy, TaskError> {
         "audit_pairs",
         "audit_fdr",
         "holdout_queries",
+        "early_stop",
     ])?;
     let mut policy = match section.get("preset") {
         None => Policy::default(),
@@ -338,6 +339,9 @@ fn gate(section: &Section<'_>) -> Result<Policy, TaskError> {
     };
     errors("screen_z", &mut policy.screen_z)?;
     errors("futility_z", &mut policy.futility_z)?;
+    if let Some(entry) = section.get("early_stop") {
+        policy.early_stop = entry.boolean()?;
+    }
     Ok(policy)
 }
 

@@ -253,11 +253,12 @@ fn trials(html: &mut String, page: &Page) {
     push(
         html,
         format_args!(
-            "<p>{} kept, {} not better, {} that cannot be told from noise, {} without a score{}{}.</p>\n",
+            "<p>{} kept, {} not better, {} that cannot be told from noise, {} without a score{}{}{}.</p>\n",
             counts.wins,
             counts.losses,
             counts.inconclusive,
             counts.invalid_total(),
+            if counts.stopped > 0 { format!(", {} stopped early", counts.stopped) } else { String::new() },
             if counts.undone > 0 { format!(", {} taken back", counts.undone) } else { String::new() },
             if counts.open > 0 { format!(", {} not decided yet", counts.open) } else { String::new() },
         ),
@@ -290,6 +291,7 @@ fn meaning(mark: Mark) -> &'static str {
         Mark::Win => "better, kept",
         Mark::Loss => "not better",
         Mark::Inconclusive => "within noise",
+        Mark::Stopped => "stopped early",
         Mark::Invalid => "no score",
         Mark::Undone => "taken back",
         Mark::Open => "not decided",

@@ -10,7 +10,7 @@ use std::fmt;
 
 use serde::Serialize;
 use sprag_engine::record::{AuditEnd, AuditId, Budget, Direction, Measure, Policy, TrialId, Verdict};
-use sprag_engine::state::Trial;
+use sprag_engine::state::{EarlyStops, Trial};
 use sprag_measure::stats::{self, Interval, mean};
 
 pub use derive::page;
@@ -99,6 +99,8 @@ pub struct Page {
     pub holdout_queries: u32,
     /// Executions that the machine disturbed, which were made again.
     pub disturbed: usize,
+    /// Screening runs that were stopped early or would have been, and how often that was or would have been wrong.
+    pub early_stops: EarlyStops,
     /// How many trials ended how.
     pub counts: Counts,
     /// Where the time went.
@@ -208,6 +210,8 @@ pub struct Counts {
     pub losses: u32,
     /// Cannot be told.
     pub inconclusive: u32,
+    /// Stopped early.
+    pub stopped: u32,
     /// Decisions taken back.
     pub undone: u32,
     /// Not decided yet.
@@ -219,7 +223,8 @@ pub struct Counts {
 impl Counts {
     /// All of them.
     pub fn total(&self) -> u32 {
-        self.wins + self.losses + self.inconclusive + self.undone + self.open + self.invalid_total()
+        let decided = self.wins + self.losses + self.inconclusive + self.stopped + self.undone;
+        decided + self.open + self.invalid_total()
     }
 
     /// Trials without a score.
@@ -280,6 +285,8 @@ pub enum Mark {
     Loss,
     /// Cannot be told.
     Inconclusive,
+    /// Stopped early, because its curve had left the incumbent's band.
+    Stopped,
     /// Without a score.
     Invalid,
     /// Decided, and the decision taken back.
@@ -290,8 +297,16 @@ pub enum Mark {
 
 impl Mark {
     /// All, in the order of a legend.
-    pub const ALL: [Mark; 7] =
-        [Mark::Baseline, Mark::Win, Mark::Loss, Mark::Inconclusive, Mark::Invalid, Mark::Undone, Mark::Open];
+    pub const ALL: [Mark; 8] = [
+        Mark::Baseline,
+        Mark::Win,
+        Mark::Loss,
+        Mark::Inconclusive,
+        Mark::Stopped,
+        Mark::Invalid,
+        Mark::Undone,
+        Mark::Open,
+    ];
 
     /// The word in views.
     pub fn word(self) -> &'static str {
@@ -300,6 +315,7 @@ impl Mark {
             Mark::Win => "WIN",
             Mark::Loss => "LOSS",
             Mark::Inconclusive => "INCONCLUSIVE",
+            Mark::Stopped => "STOPPED",
             Mark::Invalid => "INVALID",
             Mark::Undone => "UNDONE",
             Mark::Open => "OPEN",
@@ -313,6 +329,7 @@ impl Mark {
             Mark::Win => "win",
             Mark::Loss => "loss",
             Mark::Inconclusive => "inconclusive",
+            Mark::Stopped => "stopped",
             Mark::Invalid => "invalid",
             Mark::Undone => "undone",
             Mark::Open => "open",
@@ -330,6 +347,7 @@ impl Mark {
             Some(Verdict::Loss(_)) => Mark::Loss,
             Some(Verdict::Inconclusive(_)) => Mark::Inconclusive,
             Some(Verdict::Invalid(_)) => Mark::Invalid,
+            Some(Verdict::Stopped { .. }) => Mark::Stopped,
             None => Mark::Open,
         }
     }

@@ -1,6 +1,7 @@
 //! A trial, a headline and counts as lines of text; console, `log`, `status` and `show` share them.
 
 use sprag_engine::record::AuditEnd;
+use sprag_engine::state::EarlyStops;
 
 use crate::numbers;
 use crate::report::model::{AuditView, Counts, EffectView, Estimate, Headline, Mark, Page, TrialView};
@@ -135,10 +136,20 @@ pub fn headline(headline: &Headline, page: &Page) -> Vec<String> {
             page.policy.holdout_queries
         ));
     }
+    lines.extend(early_stops(page.early_stops));
     if page.disturbed > 0 {
         lines.push(format!("machine   {} executions were disturbed and made again", page.disturbed));
     }
     lines
+}
+
+/// What stopping early did; nothing where it never came to that.
+fn early_stops(EarlyStops { stopped, run_on, kept }: EarlyStops) -> Option<String> {
+    (stopped + run_on > 0).then(|| {
+        format!(
+            "stopped   {stopped} early; {run_on} run on to measure false stops, of which {kept} were kept (false stops)"
+        )
+    })
 }
 
 /// `26 trials: 5 wins, 8 losses, ...`; what did not happen is left out.
@@ -152,6 +163,7 @@ pub fn counts(counts: &Counts) -> String {
     part(counts.wins, "win", "wins");
     part(counts.losses, "loss", "losses");
     part(counts.inconclusive, "inconclusive", "inconclusive");
+    part(counts.stopped, "stopped early", "stopped early");
     part(counts.invalid_total(), "invalid", "invalid");
     part(counts.undone, "undone", "undone");
     part(counts.open, "open", "open");
@@ -169,7 +181,7 @@ pub fn reasons(counts: &Counts) -> String {
 fn tone(mark: Mark) -> Tone {
     match mark {
         Mark::Win => Tone::Good,
-        Mark::Loss => Tone::Bad,
+        Mark::Loss | Mark::Stopped => Tone::Bad,
         Mark::Inconclusive | Mark::Undone => Tone::Doubt,
         Mark::Invalid | Mark::Open => Tone::Faint,
         Mark::Baseline => Tone::Strong,
@@ -197,6 +209,16 @@ mod tests {
         ] {
             assert_eq!(trial_line(&page.trials[id], &page, false), expected);
         }
+    }
+
+    #[test]
+    fn early_stops_are_told_once_there_are_any() {
+        assert_eq!(early_stops(EarlyStops::default()), None);
+        let line = early_stops(EarlyStops { stopped: 7, run_on: 2, kept: 1 }).unwrap();
+        assert!(
+            line.ends_with("7 early; 2 run on to measure false stops, of which 1 were kept (false stops)"),
+            "{line}"
+        );
     }
 
     #[test]

@@ -34,7 +34,8 @@ fn reward(verdict: &Verdict) -> Option<f64> {
         Verdict::Loss(effect) | Verdict::Inconclusive(effect) => {
             Some(((shrunken_sigmas(effect) + 1.0) / 2.0).clamp(0.0, 1.0))
         }
-        Verdict::Invalid(_) => Some(0.0),
+        // Left the incumbent's band: as a loss by a sigma or more.
+        Verdict::Invalid(_) | Verdict::Stopped { .. } => Some(0.0),
     }
 }
 
