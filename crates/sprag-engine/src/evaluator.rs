@@ -25,6 +25,9 @@ pub enum Message {
         /// Training curve.
         #[serde(default)]
         curve: Vec<[f64; 2]>,
+        /// Optimiser steps at each point of the curve; none where they are not known.
+        #[serde(default)]
+        curve_steps: Vec<f64>,
     },
     /// A smoke test went well.
     Passed,
@@ -63,9 +66,17 @@ impl Message {
                 let detail = format!("the evaluator gave {value}, which is no score");
                 Some(Outcome::Invalid(Invalid::new(Reason::NonFinite, detail)))
             }
-            Message::Score { value, facts, curve } => {
+            Message::Score { value, facts, curve, mut curve_steps } => {
+                let points = curve.len();
                 let (facts, curve) = finite(facts, curve);
-                Some(Outcome::Scored(Score { value, facts, curve, self_reported: false }))
+                // Steps that do not belong to the points one by one say nothing.
+                if curve.len() < points
+                    || curve_steps.len() != points
+                    || !curve_steps.iter().all(|step| step.is_finite())
+                {
+                    curve_steps.clear();
+                }
+                Some(Outcome::Scored(Score { value, facts, curve, curve_steps, self_reported: false }))
             }
             Message::Invalid { reason, detail, facts, curve } => {
                 let known = serde_json::from_value(serde_json::Value::String(reason.clone()));
@@ -108,6 +119,20 @@ mod tests {
         let line = r#"{"type":"score","value":1.25,"facts":{"val_tokens":64000},"curve":[[0.5,3.0]]}"#;
         let Some(Outcome::Scored(score)) = outcome(line) else { panic!("not a score") };
         assert_eq!((score.value, score.facts["val_tokens"], score.curve), (1.25, 64000.0, vec![[0.5, 3.0]]));
+    }
+
+    #[test]
+    fn steps_that_do_not_belong_to_the_curves_points_are_dropped() {
+        let steps = |steps: &str| {
+            let line = format!(
+                r#"{{"type":"score","value":1,"curve":[[0.5,3.0],[1.0,2.0]],"curve_steps":{steps}}}"#
+            );
+            let Some(Outcome::Scored(score)) = outcome(&line) else { panic!("not a score") };
+            assert_eq!(score.curve.len(), 2);
+            score.curve_steps
+        };
+        assert_eq!(steps("[1,2]"), [1.0, 2.0]);
+        assert_eq!((steps("[]"), steps("[1]"), steps("[1,2,3]")), (Vec::new(), Vec::new(), Vec::new()));
     }
 
     #[test]

@@ -73,15 +73,26 @@ pub struct Progress {
     /// Seconds into the stage.
     #[serde(default)]
     pub elapsed_seconds: Option<f64>,
+    /// Tokens so far.
+    #[serde(default)]
+    pub tokens: Option<u64>,
     /// Tokens a second.
     #[serde(default)]
     pub tokens_per_second: Option<f64>,
     /// Last training loss, as the candidate reports it.
     #[serde(default)]
     pub loss: Option<f64>,
+    /// Mean training loss of the steps since the message before this one, as the candidate reports it.
+    #[serde(default)]
+    pub mean_loss: Option<f64>,
     /// Optimiser steps so far.
     #[serde(default)]
     pub step: Option<u64>,
+}
+
+impl Progress {
+    /// The [`Progress::stage`] in which a candidate spends its budget.
+    pub const TRAINING: &'static str = "train";
 }
 
 /// Takes events; called on the loop's thread, so it must be quick.

@@ -15,6 +15,7 @@
 pub mod audit;
 pub mod cause;
 pub mod chain;
+pub mod curve;
 pub mod ladder;
 pub mod level;
 pub mod online;

@@ -3,8 +3,10 @@
 //! One trait, so that the loop is tested without processes and can later reach other machines. What is
 //! executed and why is decided elsewhere; a lane only says what came of it.
 
+mod listener;
 mod local;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -69,6 +71,15 @@ pub enum Sign {
     Output(String),
 }
 
+/// What the caller wants of an execution that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// It goes on.
+    GoOn,
+    /// Candidate and evaluator are stopped at once, and whatever they still answer is not listened to.
+    Stop,
+}
+
 /// How a build ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BuildEnd {
@@ -90,6 +101,13 @@ pub enum MeasureEnd {
     /// The evaluator broke down and answered nothing, which says nothing about the candidate: how it ended, and
     /// its last words.
     NoAnswer(String),
+    /// The caller stopped it ([`Watch::Stop`]).
+    Stopped {
+        /// What was measured until then, as in [`Score`](crate::record::Score).
+        facts: BTreeMap<String, f64>,
+        /// The training curve as the evaluator told it under way, as in [`Score`](crate::record::Score).
+        curve: Vec<[f64; 2]>,
+    },
 }
 
 /// The lane itself is out of order; it says nothing about the candidate.
@@ -125,10 +143,14 @@ pub trait Lane {
         watch: &mut dyn FnMut(Sign),
     ) -> Result<BuildEnd, LaneError>;
 
-    /// Executes a built arm to its end and has it scored.
+    /// Executes a built arm to its end and has it scored, unless `watch` stops it.
     ///
     /// # Errors
     /// The lane is out of order.
-    fn measure(&mut self, arm: &Arm, job: &Job, watch: &mut dyn FnMut(Sign))
-    -> Result<MeasureEnd, LaneError>;
+    fn measure(
+        &mut self,
+        arm: &Arm,
+        job: &Job,
+        watch: &mut dyn FnMut(Sign) -> Watch,
+    ) -> Result<MeasureEnd, LaneError>;
 }

@@ -334,6 +334,10 @@ pub struct Policy {
     /// Candidates of one heat, a power of two: they race on parts of the budget, and the one that is left is judged.
     /// 1 judges every candidate.
     pub race: u32,
+    /// A screening run whose loss leaves the band of the incumbent's curves is stopped. Runs of programs before this
+    /// did not do so.
+    #[serde(default)]
+    pub early_stop: bool,
 }
 
 /// How much a keep must show, from little to much. `Display` and `task.toml` use the word in lower case.
@@ -382,6 +386,7 @@ impl Preset {
             audit_fdr: 0.05,
             holdout_queries: 20,
             race: 1,
+            early_stop: true,
         };
         match self {
             Preset::Balanced => balanced,
@@ -403,9 +408,10 @@ impl Preset {
                 audit_every: 2,
                 audit_alpha: 0.005,
                 audit_fdr: 0.01,
+                early_stop: false,
                 ..balanced
             },
-            Preset::Naive => Policy { baseline_repeats: 5, audit_every: 0, ..balanced },
+            Preset::Naive => Policy { baseline_repeats: 5, audit_every: 0, early_stop: false, ..balanced },
         }
     }
 }
@@ -536,6 +542,22 @@ pub enum Outcome {
     Invalid(Invalid),
     /// The person or a limit of the run stopped it; it says nothing about the candidate.
     Interrupted,
+    /// Stopped early because its curve had left the incumbent's band; no score, and no fault of the candidate's.
+    Stopped(Stopped),
+}
+
+/// What was seen of an execution that the loop stopped.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stopped {
+    /// What was measured until then, as in [`Score`].
+    #[serde(default)]
+    pub facts: BTreeMap<String, f64>,
+    /// The training curve as far as it went, as in [`Score`].
+    #[serde(default)]
+    pub curve: Vec<[f64; 2]>,
+    /// Where it left the band.
+    #[serde(default)]
+    pub detail: String,
 }
 
 /// A score with what was seen beside it.
@@ -552,6 +574,9 @@ pub struct Score {
     /// kind.
     #[serde(default)]
     pub curve: Vec<[f64; 2]>,
+    /// Optimiser steps at each point of the curve, as the candidate told them; empty where they are not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub curve_steps: Vec<f64>,
     /// True when the candidate printed its own score (metric patterns).
     #[serde(default)]
     pub self_reported: bool,
@@ -590,6 +615,7 @@ impl Outcome {
         match self {
             Outcome::Scored(score) => Some(&score.facts),
             Outcome::Invalid(invalid) => Some(&invalid.facts),
+            Outcome::Stopped(stopped) => Some(&stopped.facts),
             Outcome::Passed | Outcome::Interrupted => None,
         }
     }
@@ -599,6 +625,7 @@ impl Outcome {
         match self {
             Outcome::Scored(score) => &score.curve,
             Outcome::Invalid(invalid) => &invalid.curve,
+            Outcome::Stopped(stopped) => &stopped.curve,
             Outcome::Passed | Outcome::Interrupted => &[],
         }
     }
@@ -685,6 +712,11 @@ pub enum Verdict {
     Raced(Raced),
     /// No score.
     Invalid(Invalid),
+    /// Its screening run was stopped early: no score, nothing kept, and no crash either.
+    Stopped {
+        /// Where its curve left the incumbent's band.
+        detail: String,
+    },
 }
 
 /// Where a trial left its heat.
@@ -776,6 +808,7 @@ impl Verdict {
             Verdict::Inconclusive(_) => "INCONCLUSIVE",
             Verdict::Raced(_) => "OUTRUN",
             Verdict::Invalid(_) => "INVALID",
+            Verdict::Stopped { .. } => "STOPPED",
         }
     }
 }
@@ -830,6 +863,25 @@ mod tests {
         let line = serde_json::to_string(&raced).unwrap();
         assert_eq!(serde_json::from_str::<Verdict>(&line).unwrap(), raced);
         assert_eq!((budget, Budget::Tokens(3).part(16)), (Budget::Tokens(2), Budget::Tokens(1)));
+    }
+
+    #[test]
+    fn a_stopped_outcome_comes_back_with_what_was_seen() {
+        let line = r#"{"stopped":{"facts":{"train_seconds":3.5},"curve":[[0.5,8.0]],"detail":"it left"}}"#;
+        let outcome: Outcome = serde_json::from_str(line).unwrap();
+        assert_eq!(outcome.facts().unwrap()["train_seconds"], 3.5);
+        assert_eq!(outcome.curve(), [[0.5, 8.0]]);
+        assert_eq!(serde_json::to_string(&outcome).unwrap(), line);
+    }
+
+    #[test]
+    fn a_policy_of_a_program_before_early_stopping_does_not_stop() {
+        let mut old = serde_json::to_value(Policy::default()).unwrap();
+        assert_eq!(old.as_object_mut().unwrap().remove("early_stop"), Some(true.into()));
+        let old: Policy = serde_json::from_value(old).unwrap();
+        assert_eq!(old, Policy { early_stop: false, ..Policy::default() });
+        let stops = Preset::ALL.map(|preset| preset.policy().early_stop);
+        assert_eq!(stops, [true, true, false, false]);
     }
 
     #[test]

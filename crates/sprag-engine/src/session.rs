@@ -249,6 +249,10 @@ fn step_of_candidate(state: &State, trial: &Trial) -> Step {
     if let Some(reason) = failing_incumbent(trial, incumbent) {
         return decide_invalid(trial.id, Reason::Evaluator, reason);
     }
+    if let Some(detail) = trial.stopped() {
+        let verdict = Verdict::Stopped { detail: detail.to_owned() };
+        return Step::Decide(trial.id, verdict, format!("stopped early: {detail}"));
+    }
     let screening = trial.scores(trial.id, Purpose::Screen).next().map(|(_, score)| score.value);
     let Some(screening) = screening else {
         if policy.preset != Preset::Naive && executions_since(state, incumbent) >= policy.anchor_every {

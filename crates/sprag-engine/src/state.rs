@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::gate::chain::Chain;
+use crate::gate::curve::WOULD_HAVE_STOPPED;
 use crate::record::{
     AuditEnd, AuditId, CommitId, Direction, Effect, Invalid, Measure, MeasureId, Outcome, Proposed, Purpose,
     Reason, Record, RunStarted, Score, TrialId, Verdict,
@@ -166,6 +167,17 @@ pub struct Trial {
     pub decided_at: Option<String>,
 }
 
+/// What stopping screening runs early did, and what it would have cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct EarlyStops {
+    /// Trials whose screening run was stopped.
+    pub stopped: u32,
+    /// Trials whose screening run would have been stopped and went on all the same.
+    pub run_on: u32,
+    /// Trials among those that were decided to be better: false stops, had they been stopped.
+    pub kept: u32,
+}
+
 /// One build.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Build {
@@ -228,6 +240,19 @@ impl Trial {
     /// Its score in the rung of its heat that has this seed.
     pub fn raced(&self, seed: u64) -> Option<f64> {
         self.scores(self.id, Purpose::Race).find(|(used, _)| *used == seed).map(|(_, score)| score.value)
+    }
+
+    /// Where its screening run left the incumbent's band, when it was stopped for that.
+    pub fn stopped(&self) -> Option<&str> {
+        self.runs.iter().find_map(|run| match &run.outcome {
+            Some(Outcome::Stopped(stopped)) if run.measure.arm == self.id => Some(stopped.detail.as_str()),
+            _ => None,
+        })
+    }
+
+    /// True when its screening run has a score only because `gate::curve::runs_on` spared it.
+    fn ran_on(&self) -> bool {
+        self.scores(self.id, Purpose::Screen).any(|(_, score)| score.facts.contains_key(WOULD_HAVE_STOPPED))
     }
 
     /// The first invalid outcome of this trial's own code for which that code is to blame.
@@ -498,6 +523,16 @@ impl State {
     pub fn holdout_queries(&self) -> u32 {
         let asked = self.runs().filter(|run| run.measure.purpose == Purpose::Holdout);
         asked.filter(|run| matches!(run.outcome, Some(Outcome::Scored(_)))).count() as u32
+    }
+
+    /// What stopping early did; trials that a person took back count as well.
+    pub fn early_stops(&self) -> EarlyStops {
+        let count = |of: &dyn Fn(&Trial) -> bool| self.trials.iter().filter(|trial| of(trial)).count() as u32;
+        EarlyStops {
+            stopped: count(&|trial| trial.stopped().is_some()),
+            run_on: count(&Trial::ran_on),
+            kept: count(&|trial| trial.ran_on() && matches!(trial.verdict, Some(Verdict::Win(_)))),
+        }
     }
 
     /// All executions, trial by trial.

@@ -117,17 +117,25 @@ impl Heartbeat {
 
 /// Stops a [`run`] from another thread or a signal handler's thread.
 #[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel {
+    asked: Arc<AtomicBool>,
+    above: Option<Arc<Cancel>>,
+}
 
 impl Cancel {
+    /// One that is asked whenever this one is, and can be asked without it.
+    pub fn below(&self) -> Cancel {
+        Cancel { asked: Arc::default(), above: Some(Arc::new(self.clone())) }
+    }
+
     /// Asks to stop; never taken back.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.asked.store(true, Ordering::Relaxed);
     }
 
     /// True once asked.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.asked.load(Ordering::Relaxed) || self.above.as_ref().is_some_and(|above| above.is_cancelled())
     }
 }
 

@@ -45,6 +45,16 @@ fn marked(mark: &str) -> Vec<String> {
 }
 
 #[test]
+fn what_is_below_is_stopped_with_what_is_above_and_not_the_other_way_round() {
+    let above = Cancel::default();
+    let (one, other) = (above.below(), above.below());
+    one.cancel();
+    assert_eq!([&above, &one, &one.below(), &other].map(Cancel::is_cancelled), [false, true, true, false]);
+    above.cancel();
+    assert!(other.is_cancelled() && other.clone().below().is_cancelled());
+}
+
+#[test]
 fn exit_codes_and_signals_are_told_apart() {
     for (script, expect) in [
         ("exit 0", End::Exited(0)),

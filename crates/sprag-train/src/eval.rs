@@ -269,7 +269,7 @@ impl Evaluation<'_> {
             Ok(asked) => {
                 let value = asked.bits_per_byte().ok_or(EvalError::NothingToScore)?;
                 facts.extend(asked.facts());
-                Ok(EvalOutcome::Scored { value, facts, curve })
+                Ok(EvalOutcome::Scored { value, facts, curve, curve_steps: training.curve.steps() })
             }
             Err(Ended { reason, detail }) => Ok(EvalOutcome::Invalid { reason, detail, facts, curve }),
         }

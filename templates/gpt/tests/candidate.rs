@@ -84,7 +84,7 @@ fn it_learns_passes_the_probes_and_has_a_score() {
     let mut corpus = Circle { lengths, state: 1 };
     let outcome = evaluate_on(ours, &mut corpus, &options, &mut |_| {}).unwrap();
     assert!(candidate.wait().unwrap().success());
-    let EvalOutcome::Scored { value, facts, curve } = outcome else {
+    let EvalOutcome::Scored { value, facts, curve, .. } = outcome else {
         panic!("{outcome:?} instead of a score")
     };
     assert_eq!(facts["steps"], STEPS as f64);

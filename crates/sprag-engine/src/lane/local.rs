@@ -14,7 +14,8 @@ use sprag_measure::process::{
     self, Cancel, Command, End, Finished, Heartbeat, Limits, ProcessError, Stdin, Stream,
 };
 
-use super::{Arm, BuildEnd, Job, JobPhase, Lane, LaneError, MeasureEnd, Sign};
+use super::listener::Listener;
+use super::{Arm, BuildEnd, Job, JobPhase, Lane, LaneError, MeasureEnd, Sign, Watch};
 use crate::evaluator::{Message, is_score};
 use crate::event::Phase;
 use crate::gate::throughput;
@@ -145,7 +146,7 @@ impl Lane for Local {
         &mut self,
         arm: &Arm,
         job: &Job,
-        watch: &mut dyn FnMut(Sign),
+        watch: &mut dyn FnMut(Sign) -> Watch,
     ) -> Result<MeasureEnd, LaneError> {
         self.fresh_scratch()?;
         let smoke = job.phase == JobPhase::Smoke;
@@ -162,20 +163,21 @@ impl Lane for Local {
             ..self.policy()
         };
         let command = self.confine(command, &policy);
-        watch(Sign::Phase(if smoke { Phase::Smoke } else { Phase::Run }));
+        let mut listener = Listener::new(watch, job.budget, &self.kill);
+        listener.tell(Sign::Phase(if smoke { Phase::Smoke } else { Phase::Run }));
         let limits = self.limits(job);
         let meter = LoadMeter::start();
         let Execution { mut end, cpu } = match &self.task.evaluate {
             Some(evaluate) if evaluate.channel => {
                 let evaluator = self.command(&evaluate.command, &evaluate.env, &values, &self.task.dir)?;
-                self.measure_beside(command, evaluator, &limits, watch)?
+                self.measure_beside(command, evaluator, &limits, &mut listener)?
             }
             Some(evaluate) => {
                 let evaluator = self.command(&evaluate.command, &evaluate.env, &values, &arm.worktree)?;
                 let wall = evaluate.timeout.or(limits.wall);
-                self.measure_after(command, evaluator, &limits, wall, smoke, watch)?
+                self.measure_after(command, evaluator, &limits, wall, smoke, &mut listener)?
             }
-            None => self.measure_pattern(command, &limits, smoke, watch)?,
+            None => self.measure_pattern(command, &limits, smoke, &mut listener)?,
         };
         // Where it is not known there is no fact.
         if let (MeasureEnd::Done(outcome), Ok(load)) = (&mut end, meter.finish(cpu)) {
@@ -272,7 +274,7 @@ impl Local {
         candidate: Command,
         evaluator: Command,
         limits: &Limits,
-        watch: &mut dyn FnMut(Sign),
+        listener: &mut Listener<'_>,
     ) -> Result<Execution, LaneError> {
         let (ours, theirs) = UnixStream::pair().map_err(|error| LaneError::new("make the channel", error))?;
         let candidate = candidate.stdin(Stdin::Socket(OwnedFd::from(theirs)));
@@ -309,15 +311,15 @@ impl Local {
                             Some(Message::Progress(progress)) => {
                                 if progress.stage == "evaluate" && phase == Phase::Run {
                                     phase = Phase::Evaluate;
-                                    watch(Sign::Phase(phase));
+                                    listener.tell(Sign::Phase(phase));
                                 }
-                                watch(Sign::Progress(progress));
+                                listener.tell(Sign::Progress(progress));
                             }
                             Some(message) => answer = message.outcome(),
-                            None => watch(Sign::Output(line)),
+                            None => listener.tell(Sign::Output(line)),
                         }
                     }
-                    Ok(Told::Line(_, _, line)) => watch(Sign::Output(line)),
+                    Ok(Told::Line(_, _, line)) => listener.tell(Sign::Output(line)),
                     Ok(Told::Ended(who, end)) => {
                         ends[who as usize] = Some(*end);
                         left_alone.get_or_insert_with(Instant::now);
@@ -335,7 +337,7 @@ impl Local {
                     stop_candidate.cancel();
                 }
                 let overstayed = left_alone.is_some_and(|since| since.elapsed() > LEAVE);
-                if self.kill.is_cancelled() || overstayed {
+                if listener.stop.is_cancelled() || overstayed {
                     stop_candidate.cancel();
                     stop_evaluator.cancel();
                 }
@@ -349,8 +351,10 @@ impl Local {
         };
         let candidate = candidate.map_err(|error| LaneError::new("run the candidate", error))?;
         let evaluator = evaluator.map_err(|error| LaneError::new("run the evaluator", error))?;
-        let end = combine(answer, &candidate, &evaluator);
-        Ok(Execution { end, cpu: candidate.cpu + evaluator.cpu })
+        let cpu = candidate.cpu + evaluator.cpu;
+        let stopped = listener.end(facts_of(&candidate));
+        let end = stopped.unwrap_or_else(|| combine(answer, &candidate, &evaluator));
+        Ok(Execution { end, cpu })
     }
 
     /// The candidate first, then the evaluator over what it left.
@@ -361,25 +365,29 @@ impl Local {
         limits: &Limits,
         evaluator_wall: Option<Duration>,
         smoke: bool,
-        watch: &mut dyn FnMut(Sign),
+        listener: &mut Listener<'_>,
     ) -> Result<Execution, LaneError> {
-        let candidate = self.run_alone(candidate, limits, watch, "the candidate")?;
-        if let Some(outcome) = self.without_score(&candidate) {
-            return Ok(Execution::done(outcome, candidate.cpu));
+        let candidate = self.run_alone(candidate, limits, listener)?;
+        if let Some(end) = self.without_score(&candidate, listener) {
+            return Ok(Execution { end, cpu: candidate.cpu });
         }
-        watch(Sign::Phase(Phase::Evaluate));
+        listener.tell(Sign::Phase(Phase::Evaluate));
         let mut answer = None;
         let limits = Limits { wall: evaluator_wall, ..Limits::default() };
+        let stop = listener.stop.clone();
         let evaluator =
-            process::run(evaluator, &limits, &self.kill, &mut |stream, line| match Message::parse(line) {
-                Some(Message::Progress(progress)) => watch(Sign::Progress(progress)),
+            process::run(evaluator, &limits, &stop, &mut |stream, line| match Message::parse(line) {
+                Some(Message::Progress(progress)) => listener.tell(Sign::Progress(progress)),
                 Some(message) if stream == Stream::Stdout => answer = message.outcome(),
-                _ => watch(Sign::Output(line.to_owned())),
+                _ => listener.tell(Sign::Output(line.to_owned())),
             })
             .map_err(|error| LaneError::new("run the evaluator", error))?;
         let cpu = candidate.cpu + evaluator.cpu;
-        if evaluator.end == End::Cancelled {
+        if self.kill.is_cancelled() {
             return Ok(Execution::done(Outcome::Interrupted, cpu));
+        }
+        if let Some(end) = listener.end(facts_of(&candidate)) {
+            return Ok(Execution { end, cpu });
         }
         match combine(answer, &candidate, &evaluator) {
             MeasureEnd::Done(Outcome::Scored(_)) if smoke => Ok(Execution::done(Outcome::Passed, cpu)),
@@ -393,7 +401,7 @@ impl Local {
         candidate: Command,
         limits: &Limits,
         smoke: bool,
-        watch: &mut dyn FnMut(Sign),
+        listener: &mut Listener<'_>,
     ) -> Result<Execution, LaneError> {
         let Some(pattern) = &self.task.metric.pattern else {
             return Err(LaneError::new(
@@ -402,17 +410,18 @@ impl Local {
             ));
         };
         let mut found: Option<String> = None;
-        let finished = process::run(candidate, limits, &self.kill, &mut |_, line| {
+        let stop = listener.stop.clone();
+        let finished = process::run(candidate, limits, &stop, &mut |_, line| {
             if let Some(captures) = pattern.captures(line) {
                 found = captures.get(1).or_else(|| captures.get(0)).map(|group| group.as_str().to_owned());
             }
-            watch(Sign::Output(line.to_owned()));
+            listener.tell(Sign::Output(line.to_owned()));
         })
         .map_err(|error| LaneError::new("run the candidate", error))?;
-        let done = |outcome| Ok(Execution::done(outcome, finished.cpu));
-        if let Some(outcome) = self.without_score(&finished) {
-            return done(outcome);
+        if let Some(end) = self.without_score(&finished, listener) {
+            return Ok(Execution { end, cpu: finished.cpu });
         }
+        let done = |outcome| Ok(Execution::done(outcome, finished.cpu));
         if smoke {
             return done(Outcome::Passed);
         }
@@ -424,7 +433,7 @@ impl Local {
         match text.trim().parse::<f64>() {
             Ok(value) if is_score(value) => {
                 let mut score = Score { value, self_reported: true, ..Score::default() };
-                add_facts(&mut score, &finished);
+                score.facts.extend(facts_of(&finished));
                 done(Outcome::Scored(score))
             }
             Ok(value) => invalid(Reason::NonFinite, format!("it reports {value}, which is no score")),
@@ -436,18 +445,20 @@ impl Local {
         &self,
         command: Command,
         limits: &Limits,
-        watch: &mut dyn FnMut(Sign),
-        who: &str,
+        listener: &mut Listener<'_>,
     ) -> Result<Finished, LaneError> {
-        process::run(command, limits, &self.kill, &mut |_, line| watch(Sign::Output(line.to_owned())))
-            .map_err(|error| LaneError::new(format!("run {who}"), error))
+        let stop = listener.stop.clone();
+        process::run(command, limits, &stop, &mut |_, line| listener.tell(Sign::Output(line.to_owned())))
+            .map_err(|error| LaneError::new("run the candidate", error))
     }
 
-    fn without_score(&self, finished: &Finished) -> Option<Outcome> {
-        if finished.end == End::Cancelled {
-            return Some(Outcome::Interrupted);
+    /// How an execution ended whose candidate ended like this, if that leaves nothing to score.
+    fn without_score(&self, finished: &Finished, listener: &Listener<'_>) -> Option<MeasureEnd> {
+        if self.kill.is_cancelled() {
+            return Some(MeasureEnd::Done(Outcome::Interrupted));
         }
-        classify(finished).map(Outcome::Invalid)
+        let stopped = listener.end(facts_of(finished));
+        stopped.or_else(|| classify(finished).map(|invalid| MeasureEnd::Done(Outcome::Invalid(invalid))))
     }
 }
 
@@ -479,7 +490,7 @@ fn combine(answer: Option<Outcome>, candidate: &Finished, evaluator: &Finished) 
     let died = classify(candidate);
     let outcome = match (answer, died) {
         (Some(Outcome::Scored(mut score)), None) => {
-            add_facts(&mut score, candidate);
+            score.facts.extend(facts_of(candidate));
             Outcome::Scored(score)
         }
         (Some(Outcome::Passed), None) => Outcome::Passed,
@@ -587,10 +598,14 @@ fn first_errors(log: &[String]) -> String {
     cut.join("\n")
 }
 
-fn add_facts(score: &mut Score, finished: &Finished) {
-    score.facts.insert("peak_memory_bytes".into(), finished.peak_memory_bytes as f64);
-    score.facts.insert("wall_seconds".into(), finished.wall.as_secs_f64());
-    score.facts.insert("cpu_seconds".into(), finished.cpu.as_secs_f64());
+/// What was measured of a candidate from outside.
+fn facts_of(finished: &Finished) -> impl Iterator<Item = (String, f64)> {
+    let facts = [
+        ("peak_memory_bytes", finished.peak_memory_bytes as f64),
+        ("wall_seconds", finished.wall.as_secs_f64()),
+        ("cpu_seconds", finished.cpu.as_secs_f64()),
+    ];
+    facts.into_iter().map(|(name, fact)| (name.to_owned(), fact))
 }
 
 /// What else the machine did meanwhile, in the evaluator's time, too: both are ours.
@@ -598,7 +613,7 @@ fn add_load(outcome: &mut Outcome, load: Load) {
     let facts = match outcome {
         Outcome::Scored(score) => &mut score.facts,
         Outcome::Invalid(invalid) => &mut invalid.facts,
-        Outcome::Passed | Outcome::Interrupted => return,
+        Outcome::Passed | Outcome::Interrupted | Outcome::Stopped(_) => return,
     };
     facts.insert(throughput::OTHER_PROCESSES.into(), load.other_processes);
     facts.insert(throughput::STEAL.into(), load.steal);
@@ -615,6 +630,40 @@ fn copy_synced(from: &Path, to: &Path) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A lane in a folder of its own, without a sandbox, on a task of shell commands.
+    struct Shell {
+        lane: Local,
+        arm: Arm,
+        _root: tempfile::TempDir,
+    }
+
+    impl Shell {
+        /// `sections`: `[run]`, who scores, and `[budget]`.
+        fn new(sections: &str) -> Shell {
+            let root = tempfile::tempdir().unwrap();
+            let text = format!(
+                "format = 1\nname = \"shell\"\n[files]\nmutable = [\"x\"]\n[metric]\nname = \"loss\"\n\
+                 direction = \"lower\"\n{sections}"
+            );
+            let lane = Local {
+                task: Task::parse(&text, root.path()).unwrap(),
+                confinement: Confinement::Unsandboxed,
+                sprag: "sprag".into(),
+                environment: vec![("PATH".into(), std::env::var_os("PATH").unwrap_or_default())],
+                cache: root.path().join("cache"),
+                scratch: root.path().join("scratch"),
+                default_memory_bytes: None,
+                kill: Cancel::default(),
+            };
+            let arm = Arm { worktree: root.path().to_owned(), out: root.path().to_owned() };
+            Shell { lane, arm, _root: root }
+        }
+
+        fn job(&self, phase: JobPhase) -> Job {
+            Job { seed: 1, budget: self.lane.task.budget, phase, longest: None }
+        }
+    }
 
     #[test]
     fn the_load_is_a_fact_of_every_outcome_that_has_facts() {
@@ -661,9 +710,9 @@ mod tests {
         };
         let arm = Arm { worktree: dir.path().to_owned(), out: dir.path().to_owned() };
         let job = Job { seed: 1, budget: lane.task.budget, phase: JobPhase::Run, longest: None };
-        match lane.measure(&arm, &job, &mut |_| ()).unwrap() {
+        match lane.measure(&arm, &job, &mut |_| Watch::GoOn).unwrap() {
             MeasureEnd::Done(outcome) => outcome,
-            MeasureEnd::NoAnswer(detail) => panic!("{detail}"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -678,6 +727,66 @@ mod tests {
             let parts = load.map_or([0.0; 2], |load| [load.other_processes, load.steal]);
             assert!(parts.iter().all(|part| *part >= 0.0) && parts.iter().sum::<f64>() <= 1.0, "{outcome:?}");
         }
+    }
+
+    /// Prints where it stands and never ends.
+    const ENDLESS: &str = r#"echo '{"type":"progress","stage":"train","fraction":0.5,"loss":3.5,"step":7,\
+"elapsed_seconds":1.5}'; exec sleep 1000"#;
+
+    /// Stops an execution of these sections at its first progress, or at its first line of output where the
+    /// candidate is alone.
+    fn stopped(sections: &str) -> MeasureEnd {
+        let mut shell = Shell::new(&format!("{sections}\n[budget]\ntokens = 1000\n"));
+        let job = shell.job(JobPhase::Run);
+        let mut watch = |sign| if matches!(sign, Sign::Phase(_)) { Watch::GoOn } else { Watch::Stop };
+        let end = shell.lane.measure(&shell.arm, &job, &mut watch).unwrap();
+        assert!(!shell.lane.kill.is_cancelled());
+        end
+    }
+
+    #[test]
+    fn an_execution_that_the_caller_stops_is_neither_a_crash_nor_an_interruption() {
+        // Whoever is not stopped runs into a limit, and its outcome says so.
+        let limits = "timeout_seconds = 60";
+        let sleeps = "command = [\"/bin/sh\", \"-c\", \"exec sleep 1000\"]";
+        let says = |what: &str| format!("command = [\"/bin/sh\", \"-c\", '''{what}''']");
+        let endless = says(&ENDLESS.replace("\\\n", ""));
+        let beside = format!("[run]\n{sleeps}\n{limits}\n[evaluate]\n{endless}\nchannel = true");
+        let seen = |end: MeasureEnd| match end {
+            MeasureEnd::Stopped { facts, curve } => {
+                assert!(facts.contains_key("wall_seconds"), "{facts:?}");
+                (["steps", "train_seconds"].map(|name| facts.get(name).copied()), curve)
+            }
+            other => panic!("{other:?}"),
+        };
+        let told = ([Some(7.0), Some(1.5)], vec![[500.0, 3.5]]);
+        assert_eq!(seen(stopped(&beside)), told);
+        let after = format!("[run]\n{}\n[evaluate]\n{endless}\n{limits}", says("true"));
+        assert_eq!(seen(stopped(&after)), told);
+        let before =
+            format!("[run]\n{}\n{limits}\n[evaluate]\n{}", says("echo a; exec sleep 1000"), says("true"));
+        assert_eq!(seen(stopped(&before)), ([None, None], Vec::new()));
+        // What is said in the same breath as the end is not too late.
+        let alone = format!("pattern = 'loss (.*)'\n[run]\n{}\n{limits}", says("echo loss 1"));
+        assert_eq!(seen(stopped(&alone)), ([None, None], Vec::new()));
+    }
+
+    #[test]
+    fn a_person_who_stops_everything_interrupts_whatever_the_caller_said() {
+        let mut shell = Shell::new(
+            "pattern = 'loss (.*)'\n[run]\ncommand = [\"/bin/sh\", \"-c\", \"echo; exec sleep 1000\"]\n\
+             timeout_seconds = 60\n[budget]\nsteps = 3\n",
+        );
+        let (kill, job) = (shell.lane.kill.clone(), shell.job(JobPhase::Run));
+        let mut watch = |sign| {
+            if matches!(sign, Sign::Phase(_)) {
+                return Watch::GoOn;
+            }
+            kill.cancel();
+            Watch::Stop
+        };
+        let end = shell.lane.measure(&shell.arm, &job, &mut watch).unwrap();
+        assert_eq!(end, MeasureEnd::Done(Outcome::Interrupted));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::steps::Steps;
 use super::{EngineError, Setup};
 use crate::event::Observer;
-use crate::lane::{Arm, BuildEnd, Job, Lane, LaneError, MeasureEnd, Sign};
+use crate::lane::{Arm, BuildEnd, Job, Lane, LaneError, MeasureEnd, Sign, Watch};
 use crate::record::{AuditEnd, CommitId, TrialId};
 use crate::repo::{Repo, RepoError};
 use crate::session::unbiased_scores;
@@ -214,7 +214,12 @@ impl Lane for NoLane {
         Err(LaneError::new("build", "this command executes nothing"))
     }
 
-    fn measure(&mut self, _: &Arm, _: &Job, _: &mut dyn FnMut(Sign)) -> Result<MeasureEnd, LaneError> {
+    fn measure(
+        &mut self,
+        _: &Arm,
+        _: &Job,
+        _: &mut dyn FnMut(Sign) -> Watch,
+    ) -> Result<MeasureEnd, LaneError> {
         Err(LaneError::new("measure", "this command executes nothing"))
     }
 }

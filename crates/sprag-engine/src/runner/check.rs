@@ -9,8 +9,8 @@ use super::lock::Lock;
 use super::{EngineError, Layout, Setup, comparable, enough_space, load, open_repo};
 use crate::event::{Event, Observer};
 use crate::gate::tentative::{self, Evidence, Look};
-use crate::lane::{Arm, BuildEnd, Job, JobPhase, Lane, Local, MeasureEnd, Sign};
-use crate::record::{Effect, Invalid, Measure, Outcome, Purpose, Reason, TrialId};
+use crate::lane::{Arm, BuildEnd, Job, JobPhase, Lane, Local, MeasureEnd, Sign, Watch};
+use crate::record::{Effect, Invalid, Measure, Outcome, Purpose, Reason, Stopped, TrialId};
 use crate::session::{level, noise, split_mix, unbiased_scores};
 use crate::state::State;
 
@@ -190,10 +190,14 @@ fn score(
             return Ok((seed, Outcome::Invalid(Invalid::new(Reason::BuildTimeout, detail))));
         }
     }
+    let mut watch = |sign| {
+        watch(sign);
+        Watch::GoOn
+    };
     let mut job = Job { seed, budget: task.budget, phase: JobPhase::Smoke, longest: None };
     if task.has_smoke() {
         let smoke = outcome(trial, lane.measure(arm, &job, &mut watch)?)?;
-        if matches!(smoke, Outcome::Invalid(_) | Outcome::Interrupted) {
+        if matches!(smoke, Outcome::Invalid(_) | Outcome::Interrupted | Outcome::Stopped(_)) {
             return Ok((seed, smoke));
         }
     }
@@ -205,6 +209,9 @@ fn score(
 fn outcome(trial: TrialId, end: MeasureEnd) -> Result<Outcome, EngineError> {
     match end {
         MeasureEnd::Done(outcome) => Ok(outcome),
+        MeasureEnd::Stopped { facts, curve } => {
+            Ok(Outcome::Stopped(Stopped { facts, curve, detail: String::new() }))
+        }
         MeasureEnd::NoAnswer(detail) => Err(EngineError::Evaluator { trial, detail }),
     }
 }

@@ -10,12 +10,13 @@ use super::{
     EngineError, Layout, Setup, comparable, enough_space, litter, named_or_latest, number_of, open_repo, runs,
 };
 use crate::event::{Event, Observer, Phase};
-use crate::lane::{Arm, BuildEnd, Job, JobPhase, Lane, MeasureEnd, Sign};
+use crate::gate::curve::{self, Band, Follower};
+use crate::lane::{Arm, BuildEnd, Job, JobPhase, Lane, MeasureEnd, Sign, Watch};
 use crate::ledger::Ledger;
 use crate::proposer::{self, Brief, Declined, Proposal, Proposer};
 use crate::record::{
     AuditId, Budget, CommitId, Invalid, Measure, Outcome, Proposed, Purpose, Reason, Record, RunStarted,
-    TrialId, Verdict,
+    Score, Stopped, TrialId, Verdict,
 };
 use crate::repo::{Repo, RepoError, remove_all};
 use crate::session::{
@@ -604,30 +605,66 @@ impl<'a> Steps<'a> {
         expected: Option<f64>,
     ) -> Result<Outcome, EngineError> {
         match self.execute_once(measure, arm, job, expected)? {
-            MeasureEnd::Done(outcome) => return Ok(outcome),
-            MeasureEnd::NoAnswer(detail) => {
-                self.warn(format!("{detail}; the measurement is repeated"), None);
-            }
+            Ok(outcome) => return Ok(outcome),
+            Err(detail) => self.warn(format!("{detail}; the measurement is repeated"), None),
         }
         match self.execute_once(measure, arm, job, expected)? {
-            MeasureEnd::Done(outcome) => Ok(outcome),
+            Ok(outcome) => Ok(outcome),
             // Perhaps it cannot score under a budget of that kind, which is no reason to stop the run.
-            MeasureEnd::NoAnswer(detail) if measure.purpose == Purpose::Second => {
+            Err(detail) if measure.purpose == Purpose::Second => {
                 Ok(Outcome::Invalid(Invalid::new(Reason::Evaluator, detail)))
             }
-            MeasureEnd::NoAnswer(detail) => Err(EngineError::Evaluator { trial: measure.trial, detail }),
+            Err(detail) => Err(EngineError::Evaluator { trial: measure.trial, detail }),
         }
     }
 
+    /// `Err` is how the evaluator broke down. A screening run whose loss leaves the incumbent's band is stopped, or
+    /// spared by its seed, and then its score says so.
     fn execute_once(
         &mut self,
         measure: &Measure,
         arm: &Arm,
         job: &Job,
         expected: Option<f64>,
-    ) -> Result<MeasureEnd, EngineError> {
-        let mut watch = watcher(&mut *self.observer, measure.trial, Some(measure.clone()), expected);
-        Ok(self.lane.measure(arm, job, &mut watch)?)
+    ) -> Result<Result<Outcome, String>, EngineError> {
+        let mut follower = self.band(measure).map(Follower::new);
+        let mut left = None;
+        let mut tell = watcher(&mut *self.observer, measure.trial, Some(measure.clone()), expected);
+        let mut watch = |sign| {
+            if let (Some(follower), Sign::Progress(progress)) = (&mut follower, &sign) {
+                left = follower.take(progress);
+            }
+            tell(sign);
+            if left.is_some() && !curve::runs_on(measure.seed) { Watch::Stop } else { Watch::GoOn }
+        };
+        let end = self.lane.measure(arm, job, &mut watch)?;
+        Ok(match end {
+            MeasureEnd::Done(Outcome::Scored(mut score)) => {
+                if left.is_some() {
+                    score.facts.insert(curve::WOULD_HAVE_STOPPED.to_owned(), 1.0);
+                }
+                Ok(Outcome::Scored(score))
+            }
+            MeasureEnd::Done(outcome) => Ok(outcome),
+            MeasureEnd::NoAnswer(detail) => Err(detail),
+            MeasureEnd::Stopped { facts, curve } => {
+                let detail = left.map(|left| left.to_string()).unwrap_or_default();
+                Ok(Outcome::Stopped(Stopped { facts, curve, detail }))
+            }
+        })
+    }
+
+    /// What a screening run is compared with while it trains, where the run's policy asks for that.
+    fn band(&self, measure: &Measure) -> Option<Band> {
+        let run = self.state.run.as_ref()?;
+        if measure.purpose != Purpose::Screen || !run.policy.early_stop {
+            return None;
+        }
+        let of = |arm: TrialId| -> Vec<&Score> {
+            let own = self.state.runs().filter(move |run| run.measure.arm == arm);
+            own.filter_map(|run| run.score()).collect()
+        };
+        Band::new(&of(self.state.incumbent?), &of(0), run.budget)
     }
 
     /// An arm that is not whole (undone decisions, a cleaned folder, a kill half-way) is built again.

@@ -325,6 +325,7 @@ fn gate(section: &Section<'_>) -> Result<Policy, TaskError> {
         "audit_fdr",
         "holdout_queries",
         "race",
+        "early_stop",
     ])?;
     let mut policy = match section.get("preset") {
         None => Policy::default(),
@@ -376,6 +377,9 @@ fn gate(section: &Section<'_>) -> Result<Policy, TaskError> {
     };
     errors("screen_z", &mut policy.screen_z)?;
     errors("futility_z", &mut policy.futility_z)?;
+    if let Some(entry) = section.get("early_stop") {
+        policy.early_stop = entry.boolean()?;
+    }
     Ok(policy)
 }
 

@@ -22,11 +22,16 @@ pub enum EvalEvent {
         fraction: f64,
         /// Since the stage began.
         elapsed_seconds: f64,
+        /// Tokens trained on, or answered, so far.
+        tokens: u64,
         /// Tokens a second, trained on or answered.
         tokens_per_second: f64,
         /// Training loss that the candidate last reported.
         #[serde(skip_serializing_if = "Option::is_none")]
         loss: Option<f64>,
+        /// Mean training loss of the steps that it reported since the event before.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        mean_loss: Option<f64>,
         /// Optimiser steps that it reported.
         step: u64,
     },
@@ -65,6 +70,9 @@ pub enum EvalOutcome {
         /// The training loss that the candidate reported, thinned: seconds, tokens or steps as the budget
         /// is, then nats a token.
         curve: Vec<[f64; 2]>,
+        /// Optimiser steps that it had reported at each point of the curve.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        curve_steps: Vec<f64>,
     },
     /// A smoke test without a fault.
     Passed,

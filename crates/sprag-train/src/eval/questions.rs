@@ -98,8 +98,10 @@ pub(super) fn ask(
                 stage: Stage::Evaluate,
                 fraction: (at + 1) as f64 / requests.len() as f64,
                 elapsed_seconds,
+                tokens: answered as u64,
                 tokens_per_second: answered as f64 / elapsed_seconds.max(1e-9),
                 loss: reported.loss,
+                mean_loss: None,
                 step: reported.steps,
             }
         });

@@ -73,7 +73,7 @@ fn honest(model: &Bigram, windows: &[&[u32]], _: usize) -> Vec<f32> {
 
 fn scored(options: &Options) -> (f64, Facts, Vec<[f64; 2]>) {
     match run(options, answering(honest)).0 {
-        EvalOutcome::Scored { value, facts, curve } => (value, facts, curve),
+        EvalOutcome::Scored { value, facts, curve, .. } => (value, facts, curve),
         EvalOutcome::Invalid { reason, detail, .. } => panic!("{reason} ({detail}) instead of a score"),
         EvalOutcome::Passed => panic!("passed instead of a score"),
     }
@@ -123,6 +123,29 @@ fn seconds_are_the_evaluators() {
     assert!(value > 0.0 && !curve.is_empty());
     assert!(facts["train_seconds"] >= 0.4);
     assert!((facts["train_seconds"] - 0.4 - facts["overshoot_seconds"]).abs() < 1e-9);
+}
+
+#[test]
+fn each_point_of_the_curve_has_its_step_and_events_have_the_mean_of_the_losses_between_them() {
+    let (outcome, events) = run(&Options { budget: Budget::Seconds(1.0), ..options() }, answering(honest));
+    let EvalOutcome::Scored { curve, curve_steps, facts, .. } = outcome else { panic!("{outcome:?}") };
+    assert_eq!(curve_steps.len(), curve.len());
+    assert!(curve_steps.windows(2).all(|pair| pair[0] < pair[1]), "{curve_steps:?}");
+    // The loss told with step n is 3 / n: what stands in an event are the steps since the one before.
+    let mut before = 0;
+    let mut means = 0;
+    for event in events {
+        let EvalEvent::Progress { stage: Stage::Train, mean_loss, step, tokens, .. } = event else {
+            continue;
+        };
+        assert!(tokens >= step * 64 && tokens as f64 <= facts["train_tokens"], "{tokens} at {step}");
+        let Some(mean) = mean_loss else { continue };
+        let losses = (before + 1..=step).map(|step| f64::from(3.0 / step as f32));
+        let expected = losses.sum::<f64>() / (step - before) as f64;
+        assert!((mean - expected).abs() < 1e-9, "{mean} for {expected}");
+        (before, means) = (step, means + 1);
+    }
+    assert!(means >= 2, "{means} events with a mean in a second of training");
 }
 
 #[test]
@@ -685,18 +708,20 @@ fn lines_are_what_the_loop_reads() {
         stage: Stage::Train,
         fraction: 0.25,
         elapsed_seconds: 5.0,
+        tokens: 125_000,
         tokens_per_second: 25_000.0,
         loss: None,
+        mean_loss: None,
         step: 12,
     };
-    let line = r#"{"type":"progress","stage":"train","fraction":0.25,"elapsed_seconds":5.0,"tokens_per_second":25000.0,"step":12}"#;
+    let line = r#"{"type":"progress","stage":"train","fraction":0.25,"elapsed_seconds":5.0,"tokens":125000,"tokens_per_second":25000.0,"step":12}"#;
     assert_eq!(event.to_json_line(), line);
     assert_eq!(EvalOutcome::Passed.to_json_line(), r#"{"type":"passed"}"#);
     let facts = Facts::from([("steps".to_owned(), 3.0)]);
-    let score = EvalOutcome::Scored { value: 2.5, facts, curve: vec![[0.5, 4.0]] };
+    let score = EvalOutcome::Scored { value: 2.5, facts, curve: vec![[0.5, 4.0]], curve_steps: vec![3.0] };
     assert_eq!(
         score.to_json_line(),
-        r#"{"type":"score","value":2.5,"facts":{"steps":3.0},"curve":[[0.5,4.0]]}"#
+        r#"{"type":"score","value":2.5,"facts":{"steps":3.0},"curve":[[0.5,4.0]],"curve_steps":[3.0]}"#
     );
     let invalid = |facts, curve| {
         EvalOutcome::Invalid { reason: "shape", detail: "two\nlines".into(), facts, curve }.to_json_line()

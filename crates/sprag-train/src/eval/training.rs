@@ -108,6 +108,7 @@ pub(super) fn train(
         batches: 0,
         tokens: 0,
         reported: Reported::default(),
+        recent: (0.0, 0),
         curve: Curve::new(),
     };
     let ended = trainer.converse(start, reporter);
@@ -136,6 +137,8 @@ struct Trainer<'a> {
     batches: u64,
     tokens: u64,
     reported: Reported,
+    /// Sum and number of the losses told since the last event.
+    recent: (f64, u32),
     curve: Curve,
 }
 
@@ -335,14 +338,17 @@ impl Trainer<'_> {
             Budget::Tokens(_) => self.tokens as f64,
             Budget::Steps(_) => self.batches as f64,
         };
-        self.curve.push(x, f64::from(loss));
+        self.curve.push([x, f64::from(loss), self.reported.steps as f64]);
+        self.recent.0 += f64::from(loss);
+        self.recent.1 += 1;
         Ok(())
     }
 
-    fn report(&self, reporter: &mut Reporter) {
+    fn report(&mut self, reporter: &mut Reporter) {
         let stage = if self.clock.is_some() { Stage::Train } else { Stage::Start };
         reporter.progress(stage, || {
             let training = self.elapsed_seconds();
+            let (sum, told) = std::mem::take(&mut self.recent);
             EvalEvent::Progress {
                 stage,
                 fraction: self.progress(),
@@ -351,8 +357,10 @@ impl Trainer<'_> {
                 } else {
                     self.begun.elapsed().as_secs_f64()
                 },
+                tokens: self.tokens,
                 tokens_per_second: if training > 0.0 { self.tokens as f64 / training } else { 0.0 },
                 loss: self.reported.loss,
+                mean_loss: (told > 0).then(|| sum / f64::from(told)),
                 step: self.reported.steps,
             }
         });

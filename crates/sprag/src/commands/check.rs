@@ -46,7 +46,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     };
     let code = match &report.outcome {
         Outcome::Interrupted => ExitCode::Interrupted,
-        Outcome::Invalid(_) => ExitCode::Invalid,
+        Outcome::Invalid(_) | Outcome::Stopped(_) => ExitCode::Invalid,
         Outcome::Scored(_) | Outcome::Passed if report.incumbent.is_some() && !report.promising => {
             ExitCode::NotBetter
         }
@@ -72,6 +72,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
         Outcome::Invalid(invalid) => println_or_stop(&format!("no score  {}", tame(&invalid.to_string())))?,
         Outcome::Passed => println_or_stop("passed, without a score")?,
         Outcome::Interrupted => println_or_stop("interrupted")?,
+        Outcome::Stopped(_) => println_or_stop("stopped early, without a score")?,
     }
     if let Some(incumbent) = &report.incumbent {
         println_or_stop(&format!(

@@ -17,7 +17,7 @@ pub struct Args {
     task: TaskArgs,
     /// Only trials that ended like this
     #[arg(long, value_name = "VERDICT",
-          value_parser = ["baseline", "win", "loss", "inconclusive", "outrun", "invalid", "undone", "open"])]
+          value_parser = ["baseline", "win", "loss", "inconclusive", "outrun", "stopped", "invalid", "undone", "open"])]
     verdict: Option<String>,
     /// Print one JSON object a trial
     #[arg(long)]

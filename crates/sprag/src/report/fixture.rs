@@ -242,7 +242,7 @@ impl Builder {
         });
         let curve = curve.collect();
         let facts: BTreeMap<String, f64> = facts.map(|(name, value)| (name.to_owned(), value)).into();
-        Outcome::Scored(Score { value, facts, curve, self_reported: false })
+        Outcome::Scored(Score { value, facts, curve, ..Score::default() })
     }
 
     fn baseline(&mut self, scores: &[f64]) {

@@ -255,7 +255,7 @@ fn trials(html: &mut String, page: &Page) {
     push(
         html,
         format_args!(
-            "<p>{} kept, {} not better, {} that cannot be told from noise, {} without a score{}{}{}.</p>\n",
+            "<p>{} kept, {} not better, {} that cannot be told from noise, {} without a score{}{}{}{}.</p>\n",
             counts.wins,
             counts.losses,
             counts.inconclusive,
@@ -265,6 +265,7 @@ fn trials(html: &mut String, page: &Page) {
             } else {
                 String::new()
             },
+            if counts.stopped > 0 { format!(", {} stopped early", counts.stopped) } else { String::new() },
             if counts.undone > 0 { format!(", {} taken back", counts.undone) } else { String::new() },
             if counts.open > 0 { format!(", {} not decided yet", counts.open) } else { String::new() },
         ),
@@ -298,6 +299,7 @@ fn meaning(mark: Mark) -> &'static str {
         Mark::Loss => "not better",
         Mark::Inconclusive => "within noise",
         Mark::Outrun => "behind others of its heat",
+        Mark::Stopped => "stopped early",
         Mark::Invalid => "no score",
         Mark::Undone => "taken back",
         Mark::Open => "not decided",

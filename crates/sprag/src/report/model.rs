@@ -11,7 +11,7 @@ use std::fmt;
 use serde::Serialize;
 use sprag_engine::record::{AuditEnd, AuditId, Budget, Direction, Measure, Policy, Raced, TrialId, Verdict};
 use sprag_engine::session::Second;
-use sprag_engine::state::Trial;
+use sprag_engine::state::{EarlyStops, Trial};
 use sprag_measure::stats::{self, Interval, mean};
 
 pub use derive::page;
@@ -100,6 +100,8 @@ pub struct Page {
     pub holdout_queries: u32,
     /// Executions that the machine disturbed, which were made again.
     pub disturbed: usize,
+    /// Screening runs that were stopped early or would have been, and how often that was or would have been wrong.
+    pub early_stops: EarlyStops,
     /// How many trials ended how.
     pub counts: Counts,
     /// Where the time went.
@@ -211,6 +213,8 @@ pub struct Counts {
     pub inconclusive: u32,
     /// Behind others of their heat.
     pub outrun: u32,
+    /// Stopped early.
+    pub stopped: u32,
     /// Decisions taken back.
     pub undone: u32,
     /// Not decided yet.
@@ -223,7 +227,7 @@ impl Counts {
     /// All of them.
     pub fn total(&self) -> u32 {
         let compared = self.wins + self.losses + self.inconclusive;
-        compared + self.outrun + self.undone + self.open + self.invalid_total()
+        compared + self.outrun + self.stopped + self.undone + self.open + self.invalid_total()
     }
 
     /// Trials without a score.
@@ -286,6 +290,8 @@ pub enum Mark {
     Inconclusive,
     /// Behind others of its heat, on a part of the budget.
     Outrun,
+    /// Stopped early, because its curve had left the incumbent's band.
+    Stopped,
     /// Without a score.
     Invalid,
     /// Decided, and the decision taken back.
@@ -296,12 +302,13 @@ pub enum Mark {
 
 impl Mark {
     /// All, in the order of a legend.
-    pub const ALL: [Mark; 8] = [
+    pub const ALL: [Mark; 9] = [
         Mark::Baseline,
         Mark::Win,
         Mark::Loss,
         Mark::Inconclusive,
         Mark::Outrun,
+        Mark::Stopped,
         Mark::Invalid,
         Mark::Undone,
         Mark::Open,
@@ -315,6 +322,7 @@ impl Mark {
             Mark::Loss => "LOSS",
             Mark::Inconclusive => "INCONCLUSIVE",
             Mark::Outrun => "OUTRUN",
+            Mark::Stopped => "STOPPED",
             Mark::Invalid => "INVALID",
             Mark::Undone => "UNDONE",
             Mark::Open => "OPEN",
@@ -329,6 +337,7 @@ impl Mark {
             Mark::Loss => "loss",
             Mark::Inconclusive => "inconclusive",
             Mark::Outrun => "outrun",
+            Mark::Stopped => "stopped",
             Mark::Invalid => "invalid",
             Mark::Undone => "undone",
             Mark::Open => "open",
@@ -347,6 +356,7 @@ impl Mark {
             Some(Verdict::Inconclusive(_)) => Mark::Inconclusive,
             Some(Verdict::Raced(_)) => Mark::Outrun,
             Some(Verdict::Invalid(_)) => Mark::Invalid,
+            Some(Verdict::Stopped { .. }) => Mark::Stopped,
             None => Mark::Open,
         }
     }

@@ -2,6 +2,7 @@
 
 use sprag_engine::record::{AuditEnd, Budget, Raced};
 use sprag_engine::session::{SECOND_PAIRS, Second};
+use sprag_engine::state::EarlyStops;
 use sprag_measure::stats::Interval;
 
 use crate::numbers;
@@ -174,10 +175,20 @@ pub fn headline(headline: &Headline, page: &Page) -> Vec<String> {
             page.policy.holdout_queries
         ));
     }
+    lines.extend(early_stops(page.early_stops));
     if page.disturbed > 0 {
         lines.push(format!("machine   {} executions were disturbed and made again", page.disturbed));
     }
     lines
+}
+
+/// What stopping early did; nothing where it never came to that.
+fn early_stops(EarlyStops { stopped, run_on, kept }: EarlyStops) -> Option<String> {
+    (stopped + run_on > 0).then(|| {
+        format!(
+            "stopped   {stopped} early; {run_on} run on to measure false stops, of which {kept} were kept (false stops)"
+        )
+    })
 }
 
 /// `26 trials: 5 wins, 8 losses, ...`; what did not happen is left out.
@@ -192,6 +203,7 @@ pub fn counts(counts: &Counts) -> String {
     part(counts.losses, "loss", "losses");
     part(counts.inconclusive, "inconclusive", "inconclusive");
     part(counts.outrun, "outrun", "outrun");
+    part(counts.stopped, "stopped early", "stopped early");
     part(counts.invalid_total(), "invalid", "invalid");
     part(counts.undone, "undone", "undone");
     part(counts.open, "open", "open");
@@ -209,7 +221,7 @@ pub fn reasons(counts: &Counts) -> String {
 fn tone(mark: Mark) -> Tone {
     match mark {
         Mark::Win => Tone::Good,
-        Mark::Loss => Tone::Bad,
+        Mark::Loss | Mark::Stopped => Tone::Bad,
         Mark::Inconclusive | Mark::Undone => Tone::Doubt,
         Mark::Invalid | Mark::Open | Mark::Outrun => Tone::Faint,
         Mark::Baseline => Tone::Strong,
@@ -274,6 +286,16 @@ mod tests {
         assert_eq!(trial_line(&page.trials[5], &page, false), expected);
         let several = Counts { wins: 1, outrun: 3, ..Counts::default() };
         assert_eq!(counts(&several), "4 trials: 1 win, 3 outrun");
+    }
+
+    #[test]
+    fn early_stops_are_told_once_there_are_any() {
+        assert_eq!(early_stops(EarlyStops::default()), None);
+        let line = early_stops(EarlyStops { stopped: 7, run_on: 2, kept: 1 }).unwrap();
+        assert!(
+            line.ends_with("7 early; 2 run on to measure false stops, of which 1 were kept (false stops)"),
+            "{line}"
+        );
     }
 
     #[test]

@@ -36,7 +36,8 @@ fn reward(verdict: &Verdict) -> Option<f64> {
         }
         // Not compared with the incumbent, and others did better: less than a candidate that changes nothing.
         Verdict::Raced(_) => Some(0.25),
-        Verdict::Invalid(_) => Some(0.0),
+        // Left the incumbent's band: as a loss by a sigma or more.
+        Verdict::Invalid(_) | Verdict::Stopped { .. } => Some(0.0),
     }
 }
 

@@ -42,6 +42,7 @@ pub fn page(state: &State, extras: Extras) -> Option<Page> {
         holdout: state.holdout,
         holdout_queries: state.holdout_queries(),
         disturbed: disturbed(state),
+        early_stops: state.early_stops(),
         counts: counts(state),
         time: time_split(state),
         scoring: scoring(state, run.budget),
@@ -199,6 +200,7 @@ fn measurement_view(run: &Run) -> MeasurementView {
         None => ("not finished".to_owned(), None, None),
         Some(Outcome::Passed) => ("passed".to_owned(), None, None),
         Some(Outcome::Interrupted) => ("interrupted".to_owned(), None, None),
+        Some(Outcome::Stopped(stopped)) => ("stopped early".to_owned(), Some(stopped.detail.clone()), None),
         Some(Outcome::Invalid(invalid)) => {
             (format!("invalid: {}", invalid.reason), Some(invalid.detail.clone()), None)
         }
@@ -327,6 +329,7 @@ fn counts(state: &State) -> Counts {
             Mark::Loss => counts.losses += 1,
             Mark::Inconclusive => counts.inconclusive += 1,
             Mark::Outrun => counts.outrun += 1,
+            Mark::Stopped => counts.stopped += 1,
             Mark::Undone => counts.undone += 1,
             Mark::Open if trial.id == 0 => {}
             Mark::Open => counts.open += 1,

@@ -18,6 +18,7 @@ pub fn shape(mark: Mark, x: f64, y: f64, size: f64) -> String {
             (x - size * 0.8, y + size),
             (x - size * 0.2, y),
         ]),
+        Mark::Stopped => octagon(x, y, size),
         Mark::Invalid => cross(x, y, size * 0.85),
         Mark::Undone => format!(
             "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{size:.1}\"/><path d=\"M{:.1} {:.1}L{:.1} {:.1}\"/>",
@@ -49,6 +50,15 @@ fn cross(x: f64, y: f64, arm: f64) -> String {
     format!(
         "<path d=\"M{left:.1} {top:.1}L{right:.1} {bottom:.1}M{right:.1} {top:.1}L{left:.1} {bottom:.1}\"/>"
     )
+}
+
+fn octagon(x: f64, y: f64, radius: f64) -> String {
+    let (long, short) = (radius * 0.95, radius * 0.4);
+    let corners = [(short, long), (long, short), (long, -short), (short, -long)];
+    let left = corners.map(|(right, down)| (-right, -down));
+    let corners: Vec<(f64, f64)> =
+        corners.into_iter().chain(left).map(|(right, down)| (x + right, y + down)).collect();
+    polygon(&corners)
 }
 
 fn polygon(points: &[(f64, f64)]) -> String {
