@@ -228,9 +228,9 @@ fn measurements(html: &mut String, page: &Page, trial: &TrialView, measurements:
     html.push_str("</table></div>\n");
 }
 
-fn purpose(measure: &sprag_engine::record::Measure) -> String {
+fn purpose(measure: &sprag_engine::record::Measure) -> &'static str {
     use sprag_engine::record::Purpose;
-    let word = match measure.purpose {
+    match measure.purpose {
         Purpose::Baseline => "baseline",
         Purpose::Smoke => "smoke test",
         Purpose::Screen => "screening",
@@ -241,6 +241,5 @@ fn purpose(measure: &sprag_engine::record::Measure) -> String {
         Purpose::Check => "check",
         Purpose::Second => "second budget",
         Purpose::Race => "race",
-    };
-    measure.budget.map_or(word.to_owned(), |part| format!("{word} on {part}"))
+    }
 }
