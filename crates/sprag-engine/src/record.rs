@@ -181,6 +181,9 @@ pub enum Record {
         /// The holdout score that is shown from now on, where the holdout was asked.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         holdout: Option<f64>,
+        /// It says nothing of the tip: the machine, or the champion's code, gave it no chance.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        gave_up: bool,
         /// In plain words, one line.
         reason: String,
     },
@@ -349,7 +352,7 @@ pub enum Preset {
     /// Few executions, audits every few keeps.
     #[default]
     Balanced,
-    /// Runs of the incumbent between all others, audits after every other keep.
+    /// A run of the incumbent after every other one, audits after every other keep.
     Strict,
     /// What a loop without statistics does, for comparison: one run better than the best recorded is kept. Audits
     /// are left to `sprag certify`.

@@ -38,6 +38,9 @@ pub const MAX_UNFINISHED: usize = 2;
 /// Executions under one seed that the machine spoilt, after which they are given up.
 pub const MAX_DISTURBED: usize = 4;
 
+/// How the reason of a trial begins that cannot be judged because of its incumbent.
+const FAILING_INCUMBENT: &str = "the incumbent failed twice when executed again";
+
 /// Repeats of the baseline below which no noise is worth the name, however little time there is.
 pub const LEAST_REPEATS: u32 = 5;
 
@@ -121,6 +124,8 @@ pub struct EndAudit {
     pub effect: Option<Effect>,
     /// The holdout score to show from now on, where the holdout was asked.
     pub holdout: Option<f64>,
+    /// It says nothing of the tip: the machine, or the champion's code, gave it no chance.
+    pub gave_up: bool,
     /// In plain words.
     pub reason: String,
 }
@@ -133,6 +138,9 @@ pub fn certify_step(state: &State, rules: Rules, now: bool) -> Option<Step> {
     }
     if let Some(audit) = state.open_audit() {
         return Some(step_of_audit(state, audit, rules));
+    }
+    if let Some(winner) = state.winner() {
+        return Some(Step::Advance(winner.id));
     }
     step_of_chain(state, now)
 }
@@ -183,10 +191,16 @@ fn end_of_run(state: &State, last: &Trial, rules: Rules) -> Option<String> {
     if let Some(reason) = &state.proposer_stopped {
         return Some(reason.clone());
     }
-    let since = state.trials.iter().skip(state.trials_at_resume);
+    // What an audit has tried again was not asked of a proposer.
+    let since = state.trials.iter().skip(state.trials_at_resume).filter(|trial| trial.again.is_none());
     let rejected = since.rev().take_while(|trial| trial.id > 0 && trial.proposed.is_none()).count();
     if rules.circles && rejected as u32 >= MAX_REJECTIONS {
         return Some(format!("the last {rejected} proposals were rejected before they ran"));
+    }
+    let failing = |trial: &&Trial| matches!(&trial.verdict, Some(Verdict::Invalid(invalid)) if invalid.detail.starts_with(FAILING_INCUMBENT));
+    let since = state.trials.iter().skip(state.trials_at_resume).rev();
+    if since.take_while(failing).count() >= 2 {
+        return Some("the incumbent gives no score any more; `sprag undo` takes it back".to_owned());
     }
     rules.max_trials.is_some_and(|most| last.id >= most).then(|| format!("{} trials were made", last.id))
 }
@@ -230,7 +244,9 @@ fn step_of_baseline(state: &State, trial: &Trial, rules: Rules) -> Step {
     let affordable = rules.affordable_repeats.map_or(u32::MAX, |repeats| repeats.max(LEAST_REPEATS));
     let repeats = policy.baseline_repeats.min(affordable).max(2);
     if (scores.len() as u32) < repeats {
-        let seed = seed_of(state, trial.id, Purpose::Baseline, scores.len() as u32);
+        let seed = first_seed(state, trial.id, Purpose::Baseline, |seed| {
+            has(trial, trial.id, Purpose::Baseline, seed)
+        });
         return measure(state, trial, trial.id, Purpose::Baseline, seed);
     }
     match gate::baseline(&scores) {
@@ -269,8 +285,9 @@ fn step_of_candidate(state: &State, trial: &Trial) -> Step {
     let of = |arm: TrialId| trial.scores(arm, Purpose::Confirm).map(|(_, score)| score.value);
     let (repeats, anchors): (Vec<f64>, Vec<f64>) = (of(trial.id).collect(), of(incumbent).collect());
     // An anchor shares its seed with the repeat that follows it, and nothing is looked at between the two.
-    let seed = seed_of(state, trial.id, Purpose::Confirm, repeats.len() as u32);
-    if trial.scores(incumbent, Purpose::Confirm).any(|(used, _)| used == seed) {
+    let seed =
+        first_seed(state, trial.id, Purpose::Confirm, |seed| has(trial, trial.id, Purpose::Confirm, seed));
+    if has(trial, incumbent, Purpose::Confirm, seed) {
         return measure(state, trial, trial.id, Purpose::Confirm, seed);
     }
     let looked = level(state, incumbent, Some(trial.id)).and_then(|incumbent| {
@@ -314,10 +331,23 @@ fn decide(trial: &Trial, look: Look) -> Step {
     Step::Decide(trial.id, verdict, reason)
 }
 
+/// True when that arm has a score of that purpose under that seed, on behalf of this trial.
+fn has(trial: &Trial, arm: TrialId, purpose: Purpose, seed: u64) -> bool {
+    trial.scores(arm, purpose).any(|(used, _)| used == seed)
+}
+
+/// The first seed of a list that is not used up. Scores do not only come, they may be disqualified later: the number
+/// of those that are there says nothing of which are missing.
+fn first_seed(state: &State, trial: TrialId, purpose: Purpose, used: impl Fn(u64) -> bool) -> u64 {
+    let seeds = (0..u32::MAX).map(|number| seed_of(state, trial, purpose, number));
+    seeds.into_iter().find(|seed| !used(*seed)).unwrap_or_default()
+}
+
 /// The best first run of code that was kept, which is what a loop without statistics compares with.
-fn best_kept(state: &State, direction: Direction) -> Option<f64> {
+pub fn best_kept(state: &State, direction: Direction) -> Option<f64> {
     let kept = state.trials.iter().filter(|trial| trial.kept);
-    let first = kept.filter_map(|trial| trial.runs.iter().find_map(|run| run.score()));
+    let own = |run: &&Run, trial: &Trial| run.measure.arm == trial.id && run.measure.trial == trial.id;
+    let first = kept.filter_map(|trial| trial.runs.iter().filter(|run| own(run, trial)).find_map(Run::score));
     first.map(|score| score.value).reduce(|best, one| match direction {
         Direction::Lower => best.min(one),
         Direction::Higher => best.max(one),
@@ -335,7 +365,7 @@ fn executions_since(state: &State, incumbent: TrialId) -> u32 {
 fn failing_incumbent(trial: &Trial, incumbent: TrialId) -> Option<String> {
     let of = trial.runs.iter().filter(|run| run.measure.arm == incumbent).filter_map(Run::invalid);
     let blamed: Vec<&Invalid> = of.filter(|invalid| invalid.reason != Reason::Machine).collect();
-    blamed.get(1).map(|invalid| format!("the incumbent failed twice when executed again: {invalid}"))
+    blamed.get(1).map(|invalid| format!("{FAILING_INCUMBENT}: {invalid}"))
 }
 
 fn policy(state: &State) -> Policy {

@@ -393,6 +393,12 @@ impl State {
                 entry.undone = true;
                 entry.failed_audit = audit;
                 if was_kept {
+                    // An audit of code that is gone ends with it.
+                    let audit = self.audits.last_mut().filter(|audit| audit.end.is_none());
+                    if let Some(audit) = audit.filter(|audit| [audit.tip, audit.against].contains(trial)) {
+                        audit.end = Some(AuditEnd::Open);
+                        audit.reason = Some(format!("trial {trial} was taken back"));
+                    }
                     self.incumbent = parent_trial;
                     if self.certified == Some(*trial) {
                         // A person takes a certified champion back: what is left was certified before it.
@@ -416,7 +422,7 @@ impl State {
                 effect: None,
                 reason: None,
             }),
-            Record::Audited { audit, end, e_value, effect, holdout, reason } => {
+            Record::Audited { audit, end, e_value, effect, holdout, gave_up, reason } => {
                 let Some(entry) = self.audits.iter_mut().find(|entry| entry.id == *audit) else { return };
                 entry.end = Some(*end);
                 entry.e_value = Some(*e_value);
@@ -424,7 +430,11 @@ impl State {
                 entry.reason = Some(reason.clone());
                 let (tip, keeps) = (entry.tip, entry.keeps);
                 self.holdout = holdout.or(self.holdout);
-                self.chain.audited(keeps, *end);
+                if *gave_up {
+                    self.chain.gave_up();
+                } else {
+                    self.chain.audited(keeps, *end);
+                }
                 if *end == AuditEnd::Certified {
                     self.certified = Some(tip);
                 }
@@ -522,7 +532,8 @@ impl State {
     /// Executions on the sealed holdout that gave a score.
     pub fn holdout_queries(&self) -> u32 {
         let asked = self.runs().filter(|run| run.measure.purpose == Purpose::Holdout);
-        asked.filter(|run| matches!(run.outcome, Some(Outcome::Scored(_)))).count() as u32
+        let disturbed = |run: &Run| run.invalid().is_some_and(|invalid| invalid.reason == Reason::Machine);
+        asked.filter(|run| matches!(run.outcome, Some(Outcome::Scored(_))) || disturbed(run)).count() as u32
     }
 
     /// What stopping early did; trials that a person took back count as well.
@@ -549,7 +560,10 @@ impl State {
     /// Normalised contents already tried and not taken back by a person, with the trial that tried each first.
     pub fn contents(&self) -> BTreeMap<&str, TrialId> {
         let mut contents = BTreeMap::new();
+        // What the machine kept from being judged may be proposed again.
+        let unjudged = |trial: &&Trial| matches!(&trial.verdict, Some(Verdict::Invalid(invalid)) if invalid.reason == Reason::Machine);
         let tried = self.trials.iter().filter(|trial| !trial.undone || trial.failed_audit.is_some());
+        let tried = tried.filter(|trial| !unjudged(trial));
         for proposed in tried.filter_map(|trial| trial.proposed.as_ref()) {
             contents.entry(proposed.content.as_str()).or_insert(proposed.trial);
         }

@@ -57,6 +57,11 @@ impl Chain {
         self.failed = self.failed.filter(|first| self.keeps > 0 && *first <= self.keeps);
     }
 
+    /// An audit ended that says nothing of the keeps: they stay, and wait for more.
+    pub fn gave_up(&mut self) {
+        *self = Chain { keeps: self.keeps, open_at: self.keeps, failed: None };
+    }
+
     /// An audit of the first `first` keeps ended.
     pub fn audited(&mut self, first: u32, end: AuditEnd) {
         match end {
@@ -67,7 +72,9 @@ impl Chain {
             }
             // Half of a chain that failed is not left open: what cannot be shown goes.
             AuditEnd::Open if self.failed.is_none() => self.open_at = self.keeps,
-            AuditEnd::Open | AuditEnd::Failed => self.failed = Some(first),
+            AuditEnd::Open | AuditEnd::Failed => {
+                self.failed = Some(first.min(self.keeps)).filter(|first| *first > 0)
+            }
         }
     }
 }

@@ -10,8 +10,10 @@ use super::{EngineError, Layout, Setup, comparable, enough_space, load, open_rep
 use crate::event::{Event, Observer};
 use crate::gate::tentative::{self, Evidence, Look};
 use crate::lane::{Arm, BuildEnd, Job, JobPhase, Lane, Local, MeasureEnd, Sign, Watch};
-use crate::record::{Effect, Invalid, Measure, Outcome, Purpose, Reason, Stopped, TrialId};
-use crate::session::{level, noise, split_mix, unbiased_scores};
+use crate::record::{
+    Effect, Invalid, Measure, Outcome, Preset, Purpose, Reason, RunStarted, Stopped, TrialId,
+};
+use crate::session::{best_kept, level, noise, split_mix, unbiased_scores};
 use crate::state::State;
 
 /// What a check found.
@@ -82,18 +84,9 @@ pub fn check(setup: Setup, observer: &mut dyn Observer) -> Result<CheckReport, E
         Some(Incumbent { trial, mean, sigma, n: scores.len() })
     });
     let screened = match (&outcome, &incumbent, &state.run) {
-        (Outcome::Scored(score), Some(incumbent), Some(run)) => level(&state, incumbent.trial, None)
-            .and_then(|stands| {
-                let (noise, none) = (noise(&state), &[][..]);
-                let evidence = Evidence {
-                    incumbent: stands,
-                    noise,
-                    screening: score.value,
-                    repeats: none,
-                    anchors: none,
-                };
-                tentative::look(&evidence, run.direction, &run.policy)
-            }),
+        (Outcome::Scored(score), Some(incumbent), Some(run)) => {
+            look(&state, run, incumbent.trial, score.value)
+        }
         _ => None,
     };
     let (effect, promising) = match screened {
@@ -103,6 +96,18 @@ pub fn check(setup: Setup, observer: &mut dyn Observer) -> Result<CheckReport, E
     };
     let metric = task.metric.name.clone();
     Ok(CheckReport { metric, changed, seed, outcome, incumbent, effect, promising })
+}
+
+/// What the run's gate says of one run of a candidate.
+fn look(state: &State, run: &RunStarted, incumbent: TrialId, screening: f64) -> Option<Look> {
+    let noise = noise(state);
+    if run.policy.preset == Preset::Naive {
+        let best = best_kept(state, run.direction)?;
+        return Some(tentative::naive(screening, best, noise, run.direction, &run.policy));
+    }
+    let incumbent = level(state, incumbent, None)?;
+    let evidence = Evidence { incumbent, noise, screening, repeats: &[], anchors: &[] };
+    tentative::look(&evidence, run.direction, &run.policy)
 }
 
 /// A score is told against those of the run, so it must be made as they were.

@@ -213,13 +213,14 @@ impl<'a> Steps<'a> {
             Step::StartAudit(StartAudit { audit, tip, against, keeps, level }) => {
                 self.append(Record::AuditStarted { audit, tip, against, keeps, level })?;
             }
-            Step::EndAudit(EndAudit { audit, end, e_value, effect, holdout, reason }) => {
-                self.append(Record::Audited { audit, end, e_value, effect, holdout, reason })?;
+            Step::EndAudit(EndAudit { audit, end, e_value, effect, holdout, gave_up, reason }) => {
+                self.append(Record::Audited { audit, end, e_value, effect, holdout, gave_up, reason })?;
                 // The last champion, and a beginning of the chain, may be executed for the last time.
                 self.sweep()?;
             }
             Step::TakeBack(trial, audit) => {
                 let to = self.state.trial(trial).map(|trial| trial.parent.clone()).unwrap_or_default();
+                self.close_open(trial)?;
                 self.take_back(trial, to, Some(audit))?;
             }
             Step::Propose(0) => self.propose_baseline()?,
@@ -785,15 +786,23 @@ impl<'a> Steps<'a> {
             return Err(EngineError::Refused("undo the last decision: there is none to take back".into()));
         };
         let (trial, kept, parent) = (last.id, last.kept, last.parent.clone());
-        let open = self.state.open_trials().map(|open| open.id).filter(|open| kept && *open > trial);
-        for open in open.collect::<Vec<TrialId>>() {
-            // It is not judged against another incumbent than it was made from, and may be proposed again.
-            let detail = format!("trial {trial}, on which it was built, was taken back");
-            self.decide_invalid(open, Invalid::new(Reason::Proposer, detail))?;
-            self.take_back(open, self.tip(), None)?;
+        if kept {
+            self.close_open(trial)?;
         }
         self.take_back(trial, if kept { parent } else { self.tip() }, None)?;
         Ok(trial)
+    }
+
+    /// Takes back what is open on a keep that is about to leave: it is not judged against another incumbent than it was
+    /// made from, and may be proposed again.
+    fn close_open(&mut self, keep: TrialId) -> Result<(), EngineError> {
+        let open = self.state.open_trials().map(|open| open.id).filter(|open| *open > keep);
+        for open in open.collect::<Vec<TrialId>>() {
+            let detail = format!("trial {keep}, on which it was built, was taken back");
+            self.decide_invalid(open, Invalid::new(Reason::Proposer, detail))?;
+            self.take_back(open, self.tip(), None)?;
+        }
+        Ok(())
     }
 
     fn take_back(&mut self, trial: TrialId, to: CommitId, audit: Option<AuditId>) -> Result<(), EngineError> {

@@ -1,5 +1,7 @@
 //! What is due about the keeps since the certified champion: audits, bisection, taking back, trying again.
 
+use std::collections::BTreeSet;
+
 use super::evidence::noise_before;
 use super::{EndAudit, Rules, StartAudit, Step, measure, policy, seed_of};
 use crate::gate::chain::Plan;
@@ -33,9 +35,13 @@ pub(super) fn step_of_chain(state: &State, now: bool) -> Option<Step> {
             let audit = state.audits.len() as AuditId + 1;
             let certified =
                 state.audits.iter().filter(|audit| audit.end == Some(AuditEnd::Certified)).count();
+            let tip = *keeps.get((first as usize).checked_sub(1)?)?;
+            if !state.trial(tip).is_some_and(|trial| trial.kept) {
+                return None;
+            }
             Some(Step::StartAudit(StartAudit {
                 audit,
-                tip: *keeps.get((first as usize).checked_sub(1)?)?,
+                tip,
                 against: state.certified?,
                 keeps: first,
                 level: online::level(audit, certified as u32, &policy),
@@ -50,31 +56,41 @@ pub(super) fn step_of_audit(state: &State, audit: &Audit, rules: Rules) -> Step 
     let pairs = audit_pairs(state, audit);
     let differences: Vec<f64> =
         pairs.iter().map(|&(tip, champion)| gate::advantage(tip, champion, direction)).collect();
-    let close = |end: AuditEnd, holdout: Option<f64>, reason: String| {
+    let ended = |end: AuditEnd, holdout: Option<f64>, gave_up: bool, reason: String| {
         let e_value = audit::e_value(&differences, noise).unwrap_or(1.0).min(f64::MAX);
         let effect = audit_effect(&differences, noise, audit.level);
-        Step::EndAudit(EndAudit { audit: audit.id, end, e_value, effect, holdout, reason })
+        Step::EndAudit(EndAudit { audit: audit.id, end, e_value, effect, holdout, gave_up, reason })
     };
-    let seed_number = pairs.len() as u32;
-    let spoilt = audit_runs(state, audit).filter_map(Run::invalid);
-    let spoilt: Vec<&Invalid> = spoilt.filter(|invalid| invalid.reason != Reason::Machine).collect();
-    if let Some(invalid) = spoilt.first() {
-        let reason = format!("an arm gave no score: {invalid}");
-        return close(AuditEnd::Open, None, reason);
+    let close = |end: AuditEnd, holdout: Option<f64>, reason: String| ended(end, holdout, false, reason);
+    let give_up = |reason: String| ended(AuditEnd::Open, None, true, reason);
+    let spoilt = audit_runs(state, audit).filter_map(|run| Some((run.measure.arm, run.invalid()?)));
+    let spoilt: Vec<(TrialId, &Invalid)> =
+        spoilt.filter(|(_, invalid)| invalid.reason != Reason::Machine).collect();
+    match spoilt.first() {
+        Some((arm, invalid)) if *arm == audit.tip => {
+            return close(AuditEnd::Failed, None, format!("the tip gave no score: {invalid}"));
+        }
+        Some((_, invalid)) => return give_up(format!("the champion gave no score: {invalid}")),
+        None => {}
     }
     let (end, words) = match audit::judge(&differences, noise, audit.level, &policy) {
         None => {
             // Interleaved: the arm that goes first alternates (ABBA), as in confirmation.
-            let seed = seed_of(state, audit.id, Purpose::Audit, seed_number);
-            let order = if seed_number.is_multiple_of(2) {
+            let seed_of = |number: u32| seed_of(state, audit.id, Purpose::Audit, number);
+            let done = |arm: TrialId, number: u32| {
+                audit_scores(state, audit, arm).any(|(used, _)| used == seed_of(number))
+            };
+            let whole = |number: &u32| done(audit.tip, *number) && done(audit.against, *number);
+            // A score may have been disqualified since: the first pair that is not whole, not the next number.
+            let number = (0..u32::MAX).find(|number| !whole(number)).unwrap_or_default();
+            let order = if number.is_multiple_of(2) {
                 [audit.tip, audit.against]
             } else {
                 [audit.against, audit.tip]
             };
-            let done = |arm: TrialId| audit_scores(state, audit, arm).any(|(used, _)| used == seed);
-            let arm = if done(order[0]) { order[1] } else { order[0] };
-            return measure_for_audit(state, audit, arm, Purpose::Audit, seed)
-                .unwrap_or_else(|why| close(AuditEnd::Open, None, why));
+            let arm = if done(order[0], number) { order[1] } else { order[0] };
+            return measure_for_audit(state, audit, arm, Purpose::Audit, seed_of(number))
+                .unwrap_or_else(give_up);
         }
         Some(AuditEnd::Certified) => (AuditEnd::Certified, "better than the last certified champion"),
         Some(AuditEnd::Failed) => (AuditEnd::Failed, "the pairs do not bear the gain out"),
@@ -102,8 +118,7 @@ pub(super) fn step_of_audit(state: &State, audit: &Audit, rules: Rules) -> Step 
                 return close(end, None, format!("{reason}; the holdout's queries are spent"));
             }
             let seed = seed_of(state, audit.id, Purpose::Holdout, u32::from(*arm == audit.tip));
-            return measure_for_audit(state, audit, *arm, Purpose::Holdout, seed)
-                .unwrap_or_else(|why| close(AuditEnd::Open, None, why));
+            return measure_for_audit(state, audit, *arm, Purpose::Holdout, seed).unwrap_or_else(give_up);
         }
     }
     let Some(score) = asked(audit.tip) else { return close(end, None, reason) };
@@ -148,7 +163,8 @@ fn audit_scores(state: &State, audit: &Audit, arm: TrialId) -> impl Iterator<Ite
 /// Complete pairs `(tip, champion)` of an audit, matched by seed.
 pub fn audit_pairs(state: &State, audit: &Audit) -> Vec<(f64, f64)> {
     let other = |seed: u64| audit_scores(state, audit, audit.against).find(|(used, _)| *used == seed);
-    let own = audit_scores(state, audit, audit.tip);
+    let mut seen = BTreeSet::new();
+    let own = audit_scores(state, audit, audit.tip).filter(|(seed, _)| seen.insert(*seed));
     own.filter_map(|(seed, score)| Some((score, other(seed)?.1))).collect()
 }
 

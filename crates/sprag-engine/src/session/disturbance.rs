@@ -53,6 +53,9 @@ pub fn disturbance(
         Answer::Sound | Answer::CannotTell(_) => None,
     };
     let earlier = judged.earlier.iter().filter_map(|at| own.get(*at)).map(|(_, run)| *run);
-    let earlier = earlier.filter(|run| !spoilt(run)).map(|run| (run.measure.trial, run.measure.measure));
+    // What the holdout answered was heard.
+    let earlier = earlier
+        .filter(|run| !spoilt(run) && run.measure.purpose != Purpose::Holdout)
+        .map(|run| (run.measure.trial, run.measure.measure));
     (fault, earlier.collect())
 }

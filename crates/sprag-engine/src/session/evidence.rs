@@ -3,7 +3,7 @@
 use super::policy;
 use crate::gate::level::Level;
 use crate::gate::{self, Noise};
-use crate::record::{MeasureId, Purpose, TrialId};
+use crate::record::{MeasureId, Preset, Purpose, TrialId};
 use crate::state::{Run, State};
 
 /// Where a kept arm stands, by its own runs and those of the arms it was made from. Runs of the incumbent beside
@@ -30,7 +30,12 @@ pub fn level(state: &State, arm: TrialId, beside: Option<TrialId>) -> Option<Lev
 }
 
 /// The smallest true gain over the incumbent that is kept with about that probability, in units of the metric.
+///
+/// `None` without statistics: there the smallest gain is kept as often as not, and none just as well.
 pub fn detectable(state: &State, power: f64) -> Option<f64> {
+    if policy(state).preset == Preset::Naive {
+        return None;
+    }
     let stands = level(state, state.incumbent?, None)?;
     gate::detectable(noise(state), stands.variance, &policy(state), power)
 }

@@ -78,8 +78,8 @@ fn answer(state: &mut State, step: Step, score: &impl Fn(&Measure) -> f64) {
         Step::StartAudit(StartAudit { audit, tip, against, keeps, level }) => {
             apply(Record::AuditStarted { audit, tip, against, keeps, level });
         }
-        Step::EndAudit(EndAudit { audit, end, e_value, effect, holdout, reason }) => {
-            apply(Record::Audited { audit, end, e_value, effect, holdout, reason });
+        Step::EndAudit(EndAudit { audit, end, e_value, effect, holdout, gave_up, reason }) => {
+            apply(Record::Audited { audit, end, e_value, effect, holdout, gave_up, reason });
         }
         Step::TakeBack(trial, audit) => {
             apply(Record::UndoStarted { trial, to: "u".into(), audit: Some(audit) });
@@ -575,4 +575,108 @@ fn without_a_race_no_trial_belongs_to_a_heat() {
     assert!(steps.iter().all(|step| !matches!(step, Step::Join(..))));
     assert!(ran(&steps).iter().all(|(_, budget)| budget.is_none()));
     assert_eq!(first_rung(&state), None);
+}
+
+/// A run with one keep, stopped within its audit when that many of the audit's executions ended.
+fn within_an_audit(executions: usize) -> State {
+    let mut state = drive_by(policy(), RULES, chain(&[0.004]), 8).0;
+    let effect = Effect { gain: 0.1, low: 0.05, high: 0.15, runs: 1, sigma: 0.003 };
+    for step in [
+        Step::StartTrial(1),
+        Step::Propose(1),
+        Step::Decide(1, Verdict::Win(effect), "lucky".into()),
+        Step::Advance(1),
+    ] {
+        answer(&mut state, step, &chain(&[0.004]));
+    }
+    let ended = |state: &State| state.open_audit().map_or(0, |audit| audit_pairs(state, audit).len());
+    let step = certify_step(&state, RULES, true).unwrap();
+    answer(&mut state, step, &chain(&[0.004]));
+    for _ in 0..executions {
+        let step = certify_step(&state, RULES, false).unwrap();
+        assert!(matches!(step, Step::Measure(_)), "{step:?} after {} pairs", ended(&state));
+        answer(&mut state, step, &chain(&[0.004]));
+    }
+    state
+}
+
+#[test]
+fn a_score_that_is_disqualified_within_an_audit_is_made_again_under_its_own_seed() {
+    for (which, arm) in [(0, 1), (1, 0), (3, 1)] {
+        let mut state = within_an_audit(5);
+        let runs: Vec<Measure> = state.trial(1).unwrap().runs.iter().map(|run| run.measure.clone()).collect();
+        let spoilt = runs[which].clone();
+        assert_eq!(spoilt.arm, arm);
+        let (trial, measure, detail) = (spoilt.trial, spoilt.measure, "it was slow".to_owned());
+        state.apply("", &Record::Disqualified { trial, measure, detail });
+        let Some(Step::Measure(again)) = certify_step(&state, RULES, false) else { panic!("no execution") };
+        assert_eq!((again.arm, again.seed), (spoilt.arm, spoilt.seed));
+        answer(&mut state, Step::Measure(again), &chain(&[0.004]));
+        // The audit comes to its end, and no run counts in two pairs.
+        for _ in 0..40 {
+            let Some(step) = certify_step(&state, RULES, false) else { break };
+            answer(&mut state, step, &chain(&[0.004]));
+        }
+        let audit = &state.audits[0];
+        let seeds: std::collections::BTreeSet<u64> =
+            state.trial(1).unwrap().runs.iter().map(|run| run.measure.seed).collect();
+        assert!(audit.end.is_some() && audit_pairs(&state, audit).len() == seeds.len(), "{audit:?}");
+    }
+}
+
+#[test]
+fn a_baseline_score_that_is_disqualified_is_made_again_under_its_own_seed() {
+    let (mut state, steps) = drive(|arm, seed| noisy(arm, seed, |_| 0.0), 5);
+    let first = measures(&steps, 0).remove(0);
+    let (trial, measure, detail) = (0, first.measure, "it was slow".to_owned());
+    state.apply("", &Record::Disqualified { trial, measure, detail });
+    assert!(matches!(next_step(&state, RULES), Step::Measure(again) if again.seed == first.seed));
+}
+
+#[test]
+fn an_audit_of_code_that_a_person_takes_back_ends_with_it() {
+    let mut state = within_an_audit(3);
+    state.apply("", &Record::UndoStarted { trial: 1, to: "u".into(), audit: None });
+    state.apply("", &Record::Undone { trial: 1, to: "u".into() });
+    assert_eq!((state.open_audit(), state.certified, state.chain.keeps), (None, Some(0), 0));
+    assert_eq!(next_step(&state, RULES), Step::StartTrial(2));
+}
+
+#[test]
+fn what_the_machine_or_the_champion_spoils_in_an_audit_undoes_nothing() {
+    for (arm, reason, end, undone) in [
+        (1, Reason::Machine, AuditEnd::Open, false),
+        (0, Reason::Crash, AuditEnd::Open, false),
+        (1, Reason::Crash, AuditEnd::Failed, true),
+    ] {
+        let mut state = within_an_audit(0);
+        while state.open_audit().is_some() {
+            let step = certify_step(&state, RULES, false).unwrap();
+            let Step::Measure(measure) = step else {
+                answer(&mut state, step, &chain(&[0.004]));
+                continue;
+            };
+            if measure.arm != arm {
+                answer(&mut state, Step::Measure(measure), &chain(&[0.004]));
+                continue;
+            }
+            state.apply("", &Record::MeasureStarted(measure.clone()));
+            let outcome = Outcome::Invalid(Invalid::new(reason, "spoilt"));
+            state.apply("", &Record::Measured { measure, outcome, seconds: 1.0 });
+        }
+        assert_eq!(state.audits[0].end, Some(end));
+        let takes_back = matches!(certify_step(&state, RULES, false), Some(Step::TakeBack(1, 1)));
+        assert_eq!(takes_back, undone, "{arm} {reason}");
+    }
+}
+
+#[test]
+fn a_winner_is_advanced_before_an_audit_on_demand() {
+    let mut state = drive_by(policy(), RULES, chain(&[0.1]), 8).0;
+    let effect = Effect { gain: 0.1, low: 0.05, high: 0.15, runs: 1, sigma: 0.003 };
+    for step in [Step::StartTrial(1), Step::Propose(1), Step::Decide(1, Verdict::Win(effect), "good".into())]
+    {
+        answer(&mut state, step, &chain(&[0.1]));
+    }
+    assert_eq!(certify_step(&state, RULES, true), Some(Step::Advance(1)));
 }

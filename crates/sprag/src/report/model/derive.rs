@@ -204,6 +204,10 @@ fn measurement_view(run: &Run) -> MeasurementView {
         Some(Outcome::Invalid(invalid)) => {
             (format!("invalid: {}", invalid.reason), Some(invalid.detail.clone()), None)
         }
+        // What the sealed holdout answers is shown by the Ladder's steps alone.
+        Some(Outcome::Scored(_)) if run.measure.purpose == Purpose::Holdout => {
+            ("asked".to_owned(), None, None)
+        }
         Some(Outcome::Scored(score)) => ("scored".to_owned(), None, Some(score)),
     };
     MeasurementView {
@@ -240,7 +244,8 @@ fn curves(state: &State, trial: &Trial) -> Vec<Curve> {
         })
     };
     // On a part of the budget the schedule is at another place: such curves do not lie over whole ones.
-    let whole = |run: &&Run| run.measure.purpose != Purpose::Race;
+    let whole =
+        |run: &&Run| !matches!(run.measure.purpose, Purpose::Race | Purpose::Holdout | Purpose::Audit);
     let mut curves: Vec<Curve> = trial.runs.iter().filter(whole).filter_map(curve_of).collect();
     let has_incumbent = curves.iter().any(|curve| !curve.candidate);
     if let (false, false, Some(parent)) = (curves.is_empty(), has_incumbent, trial.parent_trial) {
@@ -253,7 +258,9 @@ fn curves(state: &State, trial: &Trial) -> Vec<Curve> {
 
 fn facts(trial: &Trial) -> Vec<FactView> {
     let mut sums: BTreeMap<&str, [(f64, u32); 2]> = BTreeMap::new();
-    for run in trial.runs.iter().filter(|run| run.measure.budget.is_none()) {
+    // In an audit the other arm is the champion, not the incumbent.
+    let beside = |run: &&Run| !matches!(run.measure.purpose, Purpose::Holdout | Purpose::Audit);
+    for run in trial.runs.iter().filter(|run| run.measure.budget.is_none()).filter(beside) {
         let arm = usize::from(run.measure.arm != trial.id);
         for (name, value) in seen(run).into_iter().flatten() {
             let (sum, n) = &mut sums.entry(name).or_default()[arm];
