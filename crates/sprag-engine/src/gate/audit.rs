@@ -6,7 +6,7 @@
 //! Shafer, "Game-theoretic statistics and safe anytime-valid inference", Statistical Science 2023).
 //!
 //! The process is a mixture of likelihood ratios, after Robbins (1970), "Statistical methods related to the law
-//! of the iterated logarithm". The density is Student's t with [`TAILS`] degrees of freedom instead of the normal
+//! of the iterated logarithm". The density is Student's t with 5 degrees of freedom instead of the normal
 //! one, because the noise of real runs is heavy-tailed: one dip of the machine multiplies the evidence by a
 //! bounded factor, whatever its size. The scale is the noise of earlier runs, taken at the upper quartile of
 //! what they allow. With an estimated scale the bound is not exact: the error is measured (`simulate`), and

@@ -10,7 +10,7 @@ pub enum Kind {
     /// Student's t with three degrees of freedom, scaled to unit variance: about one run in fifty beyond three
     /// standard deviations.
     HeavyTailed,
-    /// Normal, half of its variance in a drift that halves after about [`MEMORY`] runs: a machine with moods.
+    /// Normal, half of its variance in a drift that halves in ten runs: a machine with moods.
     Drifting,
     /// Scores of re-runs, one list a configuration, in time order; a smaller score is better.
     Recorded(Vec<Vec<f64>>),
