@@ -125,7 +125,7 @@ pub fn evidence(state: &State, champion: TrialId) -> String {
     for trial in &kept {
         let Some(effect) = trial.effect() else { continue };
         text += &format!(
-            "Trial {}: {}: gain {:.5} [{:.5}, {:.5}] from {} runs\n",
+            "Trial {}: {}: gain {:.5} [{:.5}, {:.5}], n={} after the first run\n",
             trial.id,
             trial.title(),
             effect.gain,

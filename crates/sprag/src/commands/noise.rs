@@ -61,7 +61,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
 fn words(noise: &Noise, state: &State) -> Vec<String> {
     // One digit more than a score deserves: here the spread itself is looked at.
     let decimals = numbers::decimals(noise.sigma.map(|sigma| sigma.sd.estimate)) + 1;
-    let mut lines = Vec::new();
+    let mut lines = vec![format!("floor     {}", floor(noise, decimals))];
     if let Some(run) = &state.run {
         let better = match noise.direction {
             Direction::Lower => "lower",
@@ -94,7 +94,6 @@ fn words(noise: &Noise, state: &State) -> Vec<String> {
     lines.push(format!("          {}", kurtosis(noise)));
     lines.push(format!("drift     {}", drift(noise, decimals)));
     lines.push(format!("speed     {}", speed(noise)));
-    lines.push(format!("floor     {}", floor(noise, decimals)));
     lines
 }
 

@@ -43,6 +43,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
         (Some(reason), false) => format!("finished: {reason}"),
         (None, false) => "stopped; `sprag run` resumes it".to_owned(),
     };
+    println_or_stop(&words::floor(&page))?;
     println_or_stop(&format!(
         "run       {} of task {} ({} in all), {standing}",
         page.run,
@@ -52,7 +53,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     match &page.headline {
         None => println_or_stop("baseline  not measured yet")?,
         Some(headline) => {
-            for line in words::headline(headline, &page) {
+            for line in words::headline(headline, &page).into_iter().skip(1) {
                 println_or_stop(&line)?;
             }
         }

@@ -67,7 +67,8 @@ fn header(html: &mut String, page: &Page) {
     push(
         html,
         format_args!(
-            "<p class=\"sub\">{} to {} &middot; {state} &middot; budget {} a trial &middot; seed {}</p>\n",
+            "<p class=\"sub\">{} &middot; {} to {} &middot; {state} &middot; budget {} a trial &middot; seed {}</p>\n",
+            escape(&floor(page)),
             escape(&page.started_at),
             escape(&page.updated_at),
             escape(&budget(page.budget)),
@@ -85,6 +86,14 @@ fn header(html: &mut String, page: &Page) {
         );
     }
     html.push_str("</header>\n");
+}
+
+/// What this run can tell from noise, first of all.
+fn floor(page: &Page) -> String {
+    match page.headline.as_ref().and_then(|headline| headline.detectable) {
+        Some(gain) => format!("finds a gain of {} 8 times in 10", numbers::plain(gain, page.decimals)),
+        None => "smallest gain not known".to_owned(),
+    }
 }
 
 /// What a trial may spend, in words.
