@@ -206,7 +206,12 @@ fn every_view_agrees_on_the_run() {
     let marks: Vec<Value> =
         log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["mark"].clone()).collect();
     assert_eq!(marks, ["baseline", "win", "loss", "invalid"]);
-    assert_eq!(place.done(&["log", "--verdict", "win"]).out.lines().count(), 1);
+    let wins = place.done(&["log", "--verdict", "win"]).out;
+    assert_eq!(wins.lines().count(), 2, "{wins}");
+    for view in [&["log", "--verdict", "win"][..], &["status"], &["show", "1"], &["noise"]] {
+        let text = place.done(view).out;
+        assert!(text.starts_with("floor ") && text.contains("8 times in 10"), "{view:?}: {text}");
+    }
 
     let noise = place.json(&["noise", "--json"]);
     assert_eq!(
