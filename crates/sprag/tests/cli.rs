@@ -219,7 +219,10 @@ fn every_view_agrees_on_the_run() {
         (&1.into(), &"loss".into(), &0.into())
     );
     assert!(noise["arms"][0]["n"].as_u64() >= Some(5) && noise["sigma"]["sd"]["low"].as_f64() > Some(0.0));
-    assert!(noise["drift"]["slope_per_hour"].is_f64() && noise["throughput"].is_null());
+    // Lines are timed in whole seconds: runs that all ended within one have no slope.
+    let drift = &noise["drift"];
+    assert!(drift.is_null() || drift["slope_per_hour"].is_f64() && drift["n"].as_u64() >= Some(5), "{drift}");
+    assert!(noise["throughput"].is_null());
     assert!(place.done(&["noise"]).out.contains("speed     unknown"));
 
     assert!(place.done(&["show", "1"]).out.contains("WIN"));
