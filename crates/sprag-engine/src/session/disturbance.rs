@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use sprag_measure::machine::Load;
 
-use crate::gate::throughput::{self, Answer, Fault, History};
+use crate::gate::throughput::{self, Answer, Fault, FaultKind, History};
 use crate::record::{Budget, Measure, MeasureId, Outcome, Purpose, Reason, TrialId};
 use crate::state::{Run, State};
 
@@ -49,6 +49,9 @@ pub fn disturbance(
     let history = History { own: &own_rates, others: &others, loads: &loads };
     let judged = throughput::judge(RATE, facts.get(RATE).copied(), throughput::load(facts), &history);
     let fault = match judged.answer {
+        // The baseline's repeats are where the usual load is learnt, and they judge nobody: those that were slow are told
+        // by one another.
+        Answer::Fault(fault) if measure.purpose == Purpose::Baseline && fault.kind != FaultKind::Slow => None,
         Answer::Fault(fault) => Some(fault),
         Answer::Sound | Answer::CannotTell(_) => None,
     };

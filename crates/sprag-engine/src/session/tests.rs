@@ -2,7 +2,10 @@
 
 mod second;
 
+use std::collections::BTreeMap;
+
 use super::*;
+use crate::gate::throughput;
 use crate::record::{Proposed, Record, RunStarted, Score};
 
 const RULES: Rules = Rules {
@@ -679,4 +682,38 @@ fn a_winner_is_advanced_before_an_audit_on_demand() {
         answer(&mut state, step, &chain(&[0.1]));
     }
     assert_eq!(certify_step(&state, RULES, true), Some(Step::Advance(1)));
+}
+
+#[test]
+fn a_busy_machine_disturbs_candidates_and_is_what_the_baseline_learns_from() {
+    let mut state = State::default();
+    let run = RunStarted { budget: Budget::Seconds(1.0), policy: policy(), ..RunStarted::default() };
+    state.apply("", &Record::RunStarted(Box::new(run)));
+    let busy = |share: f64, rate: f64| {
+        let facts =
+            [(throughput::OTHER_PROCESSES, share), (throughput::STEAL, 0.0), ("tokens_per_second", rate)];
+        facts.map(|(name, value)| (name.to_owned(), value)).into_iter().collect::<BTreeMap<_, _>>()
+    };
+    let mut made = 0;
+    let mut execute = |state: &mut State, trial: TrialId, purpose: Purpose, facts: BTreeMap<String, f64>| {
+        let measure =
+            Measure { measure: made, trial, arm: trial, seed: u64::from(made), purpose, budget: None };
+        made += 1;
+        state.apply("", &Record::MeasureStarted(measure.clone()));
+        let (fault, earlier) = disturbance(state, &measure, &facts);
+        let outcome = Outcome::Scored(Score { value: 1.0, facts, ..Score::default() });
+        state.apply("", &Record::Measured { measure, outcome, seconds: 1.0 });
+        (fault, earlier)
+    };
+    assert_eq!(execute(&mut state, 0, Purpose::Baseline, busy(0.5, 1000.0)), (None, Vec::new()));
+    // The first one was slow: the others show it, whatever the load was.
+    let mut disqualified = Vec::new();
+    for rate in [2000.0, 2004.0, 1998.0, 2001.0, 2003.0] {
+        let (fault, earlier) = execute(&mut state, 0, Purpose::Baseline, busy(0.0, rate));
+        assert_eq!(fault, None);
+        disqualified.extend(earlier);
+    }
+    assert!(disqualified.contains(&(0, 0)), "{disqualified:?}");
+    let (fault, _) = execute(&mut state, 1, Purpose::Screen, busy(0.5, 1500.0));
+    assert!(fault.is_some_and(|fault| fault.to_string().contains("50 %")));
 }

@@ -244,14 +244,12 @@ impl Screen {
     fn what(&self, now: &Now) -> String {
         let Some(measure) = &now.measure else { return "run".to_owned() };
         let trial = self.state.trial(now.trial);
-        let runs = |purpose| {
-            let runs = trial.into_iter().flat_map(|trial| &trial.runs);
-            runs.filter(|run| run.measure.purpose == purpose).count().max(1)
-        };
         match measure.purpose {
             Purpose::Baseline => {
                 let repeats = self.state.run.as_ref().map_or(0, |run| run.policy.baseline_repeats);
-                format!("baseline run {} of {repeats}", runs(Purpose::Baseline))
+                // Those that were disturbed or interrupted do not count.
+                let scored = trial.into_iter().flat_map(|trial| trial.scores(trial.id, Purpose::Baseline));
+                format!("baseline run {} of {repeats}", scored.count() + 1)
             }
             Purpose::Confirm if measure.arm != now.trial => "incumbent beside it".to_owned(),
             Purpose::Confirm => {
