@@ -275,6 +275,14 @@ pub enum Budget {
 }
 
 impl Budget {
+    /// How much of its own kind.
+    pub fn amount(self) -> f64 {
+        match self {
+            Budget::Seconds(seconds) => seconds,
+            Budget::Tokens(count) | Budget::Steps(count) | Budget::Evaluations(count) => count as f64,
+        }
+    }
+
     /// One of so many equal parts; of what is counted at least one. `parts` must not be 0.
     #[must_use]
     pub fn part(self, parts: u32) -> Budget {

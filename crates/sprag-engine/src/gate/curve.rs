@@ -97,11 +97,10 @@ struct Curve(Vec<Point>);
 impl Curve {
     /// The curve of a score; `None` where it cannot be placed in that unit.
     fn read(score: &Score, budget: Budget, unit: Unit) -> Option<Curve> {
-        let amount = match budget {
-            Budget::Seconds(seconds) => seconds,
-            Budget::Tokens(amount) | Budget::Steps(amount) => amount as f64,
-            Budget::Evaluations(_) => return None,
-        };
+        if matches!(budget, Budget::Evaluations(_)) {
+            return None;
+        }
+        let amount = budget.amount();
         let points: Vec<Point> = match unit {
             Unit::Steps if score.curve.len() == score.curve_steps.len() => {
                 let steps = score.curve.iter().zip(&score.curve_steps);

@@ -28,6 +28,8 @@ use sprag_measure::stats::{MAD_TO_SD, median, student_t_quantile};
 
 pub use study::{Dips, Tally, study};
 
+/// Name of the fact that says how fast an execution worked.
+pub const RATE: &str = "tokens_per_second";
 /// Name of the fact that holds [`Load::other_processes`].
 pub const OTHER_PROCESSES: &str = "other_processes_fraction";
 /// Name of the fact that holds [`Load::steal`].

@@ -30,10 +30,7 @@ impl<'a> Listener<'a> {
         budget: Budget,
         kill: &Cancel,
     ) -> Listener<'a> {
-        let amount = match budget {
-            Budget::Seconds(seconds) => seconds,
-            Budget::Tokens(count) | Budget::Steps(count) | Budget::Evaluations(count) => count as f64,
-        };
+        let amount = budget.amount();
         let (facts, curve) = (BTreeMap::new(), Vec::new());
         Listener { watch, stop: kill.below(), amount, stopped: false, facts, curve }
     }

@@ -6,12 +6,9 @@ use std::collections::BTreeMap;
 
 use sprag_measure::machine::Load;
 
-use crate::gate::throughput::{self, Answer, Fault, FaultKind, History};
+use crate::gate::throughput::{self, Answer, Fault, FaultKind, History, RATE};
 use crate::record::{Budget, Measure, MeasureId, Outcome, Purpose, Reason, TrialId};
 use crate::state::{Run, State};
-
-/// The fact that says how fast an execution worked.
-const RATE: &str = "tokens_per_second";
 
 /// Whether the machine disturbed an execution that ended now with these facts, and which earlier ones of the same
 /// code under the same budget it is now known to have disturbed: a budget in seconds measures the machine, too.
@@ -34,10 +31,9 @@ pub fn disturbance(
     // Speeds under one budget say little of those under another.
     let same = |run: &Run| run.measure.budget == measure.budget;
     runs.retain(|run| same(run) && (run.score().is_some() || spoilt(run) || apart(run)));
-    let facts_of = |run: &'_ Run| run.outcome.as_ref().and_then(Outcome::facts).cloned().unwrap_or_default();
     let mut rates: BTreeMap<TrialId, Vec<(f64, &Run)>> = BTreeMap::new();
     for run in &runs {
-        if let Some(rate) = facts_of(run).get(RATE) {
+        if let Some(rate) = facts_of(run).and_then(|facts| facts.get(RATE)) {
             rates.entry(run.measure.arm).or_default().push((*rate, run));
         }
     }
@@ -45,7 +41,7 @@ pub fn disturbance(
     let own_rates: Vec<f64> = own.iter().map(|(rate, _)| *rate).collect();
     let others: Vec<Vec<f64>> =
         rates.values().map(|runs| runs.iter().map(|(rate, _)| *rate).collect()).collect();
-    let loads: Vec<Load> = runs.iter().filter_map(|run| throughput::load(&facts_of(run))).collect();
+    let loads: Vec<Load> = runs.iter().filter_map(|run| throughput::load(facts_of(run)?)).collect();
     let history = History { own: &own_rates, others: &others, loads: &loads };
     let judged = throughput::judge(RATE, facts.get(RATE).copied(), throughput::load(facts), &history);
     let fault = match judged.answer {
@@ -61,4 +57,8 @@ pub fn disturbance(
         .filter(|run| !spoilt(run) && run.measure.purpose != Purpose::Holdout)
         .map(|run| (run.measure.trial, run.measure.measure));
     (fault, earlier.collect())
+}
+
+fn facts_of(run: &Run) -> Option<&BTreeMap<String, f64>> {
+    run.outcome.as_ref().and_then(Outcome::facts)
 }

@@ -11,6 +11,7 @@ use super::evidence::noise_before;
 use super::{Step, execution, seed_of};
 use crate::gate;
 use crate::gate::cause::{self, Cause};
+use crate::gate::throughput::RATE;
 use crate::record::{
     Budget, Effect, Measure, MeasureId, Outcome, Purpose, Reason, SecondBudget, TrialId, Verdict,
 };
@@ -21,9 +22,6 @@ pub const SECOND_PAIRS: u32 = 2;
 
 /// The fact that says how many tokens a run was served.
 const TOKENS: &str = "train_tokens";
-
-/// The fact that says how fast an execution worked.
-const RATE: &str = "tokens_per_second";
 
 /// A keep under both budgets.
 #[derive(Clone, Debug, PartialEq, Serialize)]
