@@ -90,9 +90,9 @@ fn is_operator(c: char) -> bool {
 /// True when two versions of a file differ, and only in what the noise depends on.
 ///
 /// The rule: both have the same tokens except for whole-number literals, and each such literal stands in an
-/// argument, field or assignment that names a seed before it (an identifier with the part `seed`, or
-/// `random_state`, `default_rng`, `PRNGKey`): `SEED = 1`, `manual_seed(1)`, `random_state=1`. `N_SEEDS` and
-/// `SHUFFLE_BUFFER` are more than noise.
+/// argument, field or assignment that names a seed, a generator's state or an order of the data before it (an
+/// identifier with the part `seed`, or one of [`NOISE_NAMES`]): `SEED = 1`, `manual_seed(1)`, `random_state=1`,
+/// `DATA_ORDER = 3`. `N_SEEDS` and `SHUFFLE_BUFFER` are more than noise.
 pub fn seed_only(path: &str, before: &str, after: &str) -> bool {
     let language = language(path);
     let (before, after) = (tokens(language, before), tokens(language, after));
@@ -115,6 +115,10 @@ pub fn seed_only(path: &str, before: &str, after: &str) -> bool {
     differs
 }
 
+/// Identifiers, in lower case, behind which a whole number is nothing but chance.
+const NOISE_NAMES: &[&str] =
+    &["random_state", "default_rng", "prngkey", "rng_state", "set_rng_state", "data_order", "shuffle_order"];
+
 /// Looks backward from a literal to the beginning of its argument, field or statement.
 fn names_a_seed(before: &[Token<'_>]) -> bool {
     let own = before.iter().rev().take_while(|token| match token {
@@ -128,7 +132,7 @@ fn is_seed_name(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     let identifier = name.starts_with(|c: char| c.is_alphabetic() || c == '_');
     identifier
-        && (["random_state", "default_rng", "prngkey"].contains(&lower.as_str())
+        && (NOISE_NAMES.contains(&lower.as_str())
             || lower.split('_').any(|part| part == "seed" || part == "seeded")
             || name.ends_with("Seed")
             || name.ends_with("Rng"))

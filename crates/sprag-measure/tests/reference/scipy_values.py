@@ -1,7 +1,7 @@
 """Prints reference values for `sprag_measure::stats` as JSON, computed by scipy and statsmodels.
 
-    python3 -m venv /tmp/venv && /tmp/venv/bin/pip install scipy statsmodels pymannkendall
-    /tmp/venv/bin/python scipy_values.py > scipy_values.json
+    pip install scipy statsmodels pymannkendall    # in an environment of its own
+    python3 scipy_values.py > scipy_values.json
 
 `tests/reference.rs` compares the stored JSON with our own code; Python is not needed for that.
 Inputs are written with the results, so that both sides use the same bits.

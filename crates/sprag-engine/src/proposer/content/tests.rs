@@ -67,6 +67,9 @@ fn only_seeds_changed() {
         ("a.py", "fit(x, 5, random_state=0)\n", "fit(x, 5, random_state=7)\n", true),
         ("a.py", "torch.manual_seed(1)\nlr = 1\n", "torch.manual_seed(2)\nlr = 1\n", true),
         ("a.rs", "Config { seed: 1, width: 2 }", "Config { seed: 9, width: 2 }", true),
+        ("a.py", "torch.set_rng_state(states[0])\n", "torch.set_rng_state(states[1])\n", true),
+        ("a.rs", "const DATA_ORDER: u64 = 1;", "const DATA_ORDER: u64 = 2;", true),
+        ("a.py", "load(shuffle_order=0)\n", "load(shuffle_order=3)\n", true),
         // Not only, or not at all.
         ("a.rs", "Config { seed: 1, width: 2 }", "Config { seed: 9, width: 3 }", false),
         ("a.rs", "Config { seed: 1, width: 2 }", "Config { seed: 1, width: 3 }", false),
