@@ -172,7 +172,8 @@ pub fn next_step(state: &State, rules: Rules) -> Step {
     }
     if let Some(reason) = end_of_run(state, last, rules) {
         // What was kept since the last audit is audited before the run ends.
-        let audits = policy(state).audit_every > 0 && state.chain.keeps > state.chain.open_at;
+        let keeps = state.uncertified().len() as u32;
+        let audits = policy(state).audit_every > 0 && keeps > state.chain.open_at;
         let audit = if audits { step_of_chain(state, true) } else { None };
         return audit.unwrap_or(Step::Finish(reason));
     }

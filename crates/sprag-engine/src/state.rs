@@ -28,7 +28,7 @@ pub struct State {
     pub incumbent: Option<TrialId>,
     /// Trial whose code is the certified champion: the baseline until an audit certifies a tip.
     pub certified: Option<TrialId>,
-    /// The keeps between the certified champion and the incumbent, as `gate::chain` counts them.
+    /// What audits have said of the keeps since the certified champion; see [`State::uncertified`].
     pub chain: Chain,
     /// Audits in order; number is index plus one.
     pub audits: Vec<Audit>,
@@ -379,7 +379,6 @@ impl State {
                 self.tip = Some(to.clone());
                 self.incumbent = Some(*trial);
                 self.trial_entry(*trial).kept = true;
-                self.chain.kept();
             }
             Record::UndoStarted { trial, to, audit } => {
                 self.pending = Some(Pending { trial: *trial, to: to.clone(), undo: true, audit: *audit });
@@ -403,9 +402,10 @@ impl State {
                     if self.certified == Some(*trial) {
                         // A person takes a certified champion back: what is left was certified before it.
                         self.certified = self.last_certified();
-                        self.chain = Chain { keeps: self.uncertified().len() as u32, ..Chain::default() };
+                        self.chain = Chain::default();
                     } else {
-                        self.chain.undone();
+                        let keeps = self.uncertified().len() as u32;
+                        self.chain.undone(keeps);
                     }
                 }
             }
@@ -430,10 +430,11 @@ impl State {
                 entry.reason = Some(reason.clone());
                 let (tip, keeps) = (entry.tip, entry.keeps);
                 self.holdout = holdout.or(self.holdout);
+                let all = self.uncertified().len() as u32;
                 if *gave_up {
-                    self.chain.gave_up();
+                    self.chain.gave_up(all);
                 } else {
-                    self.chain.audited(keeps, *end);
+                    self.chain.audited(keeps, all, *end);
                 }
                 if *end == AuditEnd::Certified {
                     self.certified = Some(tip);

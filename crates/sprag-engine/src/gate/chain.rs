@@ -8,11 +8,10 @@ use serde::Serialize;
 
 use crate::record::{AuditEnd, Policy};
 
-/// The uncertified keeps, by number; 1 is the oldest.
+/// What audits have said of the uncertified keeps so far. Keeps count from 1, the oldest; how many there are is the
+/// caller's to know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Chain {
-    /// How many there are.
-    pub keeps: u32,
     /// How many there were when an audit of all of them was left open.
     pub open_at: u32,
     /// The first that many together do not carry a gain.
@@ -31,50 +30,41 @@ pub enum Plan {
 }
 
 impl Chain {
-    /// What to do next. `now` asks for an audit of the whole chain before the policy would.
-    pub fn plan(&self, policy: &Policy, now: bool) -> Plan {
+    /// What to do next about `keeps` uncertified keeps. `now` asks for an audit of all of them before the policy would.
+    pub fn plan(&self, keeps: u32, policy: &Policy, now: bool) -> Plan {
         match self.failed {
+            _ if keeps == 0 => Plan::Wait,
             Some(0 | 1) => Plan::Undo,
             Some(first) => Plan::Audit(first / 2),
-            None if self.keeps == 0 => Plan::Wait,
-            None if now => Plan::Audit(self.keeps),
-            None if policy.audit_every > 0 && self.keeps >= self.open_at + policy.audit_every => {
-                Plan::Audit(self.keeps)
+            None if now => Plan::Audit(keeps),
+            None if policy.audit_every > 0 && keeps >= self.open_at + policy.audit_every => {
+                Plan::Audit(keeps)
             }
             None => Plan::Wait,
         }
     }
 
-    /// A candidate became the tip.
-    pub fn kept(&mut self) {
-        self.keeps += 1;
+    /// The newest keep was taken back; so many are left.
+    pub fn undone(&mut self, keeps: u32) {
+        self.open_at = self.open_at.min(keeps);
+        self.failed = self.failed.filter(|first| *first <= keeps);
     }
 
-    /// The newest keep was taken back.
-    pub fn undone(&mut self) {
-        self.keeps = self.keeps.saturating_sub(1);
-        self.open_at = self.open_at.min(self.keeps);
-        self.failed = self.failed.filter(|first| self.keeps > 0 && *first <= self.keeps);
+    /// An audit ended that says nothing of the `keeps`: they stay, and wait for more.
+    pub fn gave_up(&mut self, keeps: u32) {
+        *self = Chain { open_at: keeps, failed: None };
     }
 
-    /// An audit ended that says nothing of the keeps: they stay, and wait for more.
-    pub fn gave_up(&mut self) {
-        *self = Chain { keeps: self.keeps, open_at: self.keeps, failed: None };
-    }
-
-    /// An audit of the first `first` keeps ended.
-    pub fn audited(&mut self, first: u32, end: AuditEnd) {
+    /// An audit of the first `first` of `keeps` ended.
+    pub fn audited(&mut self, first: u32, keeps: u32, end: AuditEnd) {
         match end {
             AuditEnd::Certified => {
-                let known_bad =
-                    self.failed.map(|failed| failed.saturating_sub(first)).filter(|rest| *rest > 0);
-                *self = Chain { keeps: self.keeps.saturating_sub(first), open_at: 0, failed: known_bad };
+                let known_bad = self.failed.map(|failed| failed.saturating_sub(first));
+                *self = Chain { open_at: 0, failed: known_bad.filter(|rest| *rest > 0) };
             }
             // Half of a chain that failed is not left open: what cannot be shown goes.
-            AuditEnd::Open if self.failed.is_none() => self.open_at = self.keeps,
-            AuditEnd::Open | AuditEnd::Failed => {
-                self.failed = Some(first.min(self.keeps)).filter(|first| *first > 0)
-            }
+            AuditEnd::Open if self.failed.is_none() => self.open_at = keeps,
+            AuditEnd::Open | AuditEnd::Failed => self.failed = Some(first.min(keeps)),
         }
     }
 }
@@ -89,16 +79,16 @@ mod tests {
     fn play(helps: &[bool]) -> (Vec<usize>, Vec<usize>) {
         let policy = Policy { audit_every: helps.len() as u32, ..Preset::Balanced.policy() };
         let mut chain = Chain::default();
-        helps.iter().for_each(|_| chain.kept());
         let (mut left, mut certified) = ((1..=helps.len()).collect::<Vec<_>>(), Vec::new());
         for _ in 0..100 {
-            match chain.plan(&policy, false) {
+            match chain.plan(left.len() as u32, &policy, false) {
                 Plan::Wait => return (certified, Vec::new()),
                 Plan::Undo => return (certified, left),
                 Plan::Audit(first) => {
                     let first = first as usize;
                     let carries = left[..first].iter().filter(|keep| helps[**keep - 1]).count() * 2 > first;
-                    chain.audited(first as u32, if carries { AuditEnd::Certified } else { AuditEnd::Failed });
+                    let end = if carries { AuditEnd::Certified } else { AuditEnd::Failed };
+                    chain.audited(first as u32, left.len() as u32, end);
                     if carries {
                         certified.extend(left.drain(..first));
                     }
@@ -129,21 +119,35 @@ mod tests {
     #[test]
     fn an_open_audit_waits_for_more_keeps() {
         let policy = Policy { audit_every: 2, ..Preset::Balanced.policy() };
-        let mut chain = Chain { keeps: 2, ..Chain::default() };
-        chain.audited(2, AuditEnd::Open);
-        assert_eq!((chain.plan(&policy, false), chain.plan(&policy, true)), (Plan::Wait, Plan::Audit(2)));
-        chain.kept();
-        chain.kept();
-        assert_eq!(chain.plan(&policy, false), Plan::Audit(4));
+        let mut chain = Chain::default();
+        chain.audited(2, 2, AuditEnd::Open);
+        assert_eq!(
+            (chain.plan(2, &policy, false), chain.plan(2, &policy, true)),
+            (Plan::Wait, Plan::Audit(2))
+        );
+        assert_eq!(
+            (chain.plan(3, &policy, false), chain.plan(4, &policy, false)),
+            (Plan::Wait, Plan::Audit(4))
+        );
+    }
+
+    #[test]
+    fn an_audit_that_says_nothing_undoes_nothing() {
+        let policy = Policy { audit_every: 2, ..Preset::Balanced.policy() };
+        let mut chain = Chain { open_at: 0, failed: Some(2) };
+        chain.gave_up(3);
+        assert_eq!(
+            (chain.plan(3, &policy, false), chain.plan(5, &policy, false)),
+            (Plan::Wait, Plan::Audit(5))
+        );
     }
 
     #[test]
     fn what_a_person_takes_back_is_not_audited() {
-        let mut chain = Chain { keeps: 2, open_at: 2, failed: Some(2) };
-        chain.undone();
-        assert_eq!(chain, Chain { keeps: 1, open_at: 1, failed: None });
-        chain.undone();
-        chain.undone();
-        assert_eq!(chain, Chain::default());
+        let mut chain = Chain { open_at: 2, failed: Some(2) };
+        chain.undone(1);
+        assert_eq!(chain, Chain { open_at: 1, failed: None });
+        chain.undone(0);
+        assert_eq!((chain, chain.plan(0, &Preset::Strict.policy(), true)), (Chain::default(), Plan::Wait));
     }
 }

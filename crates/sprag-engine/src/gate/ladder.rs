@@ -17,8 +17,6 @@ const CONTRADICTS: f64 = 2.326;
 pub struct Rung {
     /// The score shown: the best one that was a step better than the one before.
     pub shown: f64,
-    /// True when this query moved it.
-    pub moved: bool,
     /// The score is so much worse than the best one shown that the gain on validation text does not carry over.
     pub contradicts: bool,
 }
@@ -26,11 +24,10 @@ pub struct Rung {
 /// Lets a score through, or not. `shown` is the score shown so far.
 pub fn climb(score: f64, shown: Option<f64>, noise: Noise, direction: Direction) -> Rung {
     let step = noise.sigma().unwrap_or(0.0);
-    let Some(best) = shown else { return Rung { shown: score, moved: true, contradicts: false } };
+    let Some(best) = shown else { return Rung { shown: score, contradicts: false } };
     let gain = advantage(score, best, direction);
-    let moved = gain > step;
     let contradicts = gain < -CONTRADICTS * step * 2f64.sqrt();
-    Rung { shown: if moved { score } else { best }, moved, contradicts }
+    Rung { shown: if gain > step { score } else { best }, contradicts }
 }
 
 /// Queries that are left.
@@ -49,7 +46,7 @@ mod tests {
     #[test]
     fn small_gains_are_not_shown() {
         let first = climb(2.0, None, NOISE, Direction::Lower);
-        assert_eq!(first, Rung { shown: 2.0, moved: true, contradicts: false });
+        assert_eq!(first, Rung { shown: 2.0, contradicts: false });
         assert_eq!(climb(1.995, Some(2.0), NOISE, Direction::Lower).shown, 2.0);
         assert_eq!(climb(1.985, Some(2.0), NOISE, Direction::Lower).shown, 1.985);
         assert_eq!(climb(2.02, Some(2.0), NOISE, Direction::Higher).shown, 2.02);

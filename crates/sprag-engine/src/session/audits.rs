@@ -25,7 +25,7 @@ pub(super) fn to_try_again(state: &State) -> Option<TrialId> {
 /// What is due about the keeps since the certified champion.
 pub(super) fn step_of_chain(state: &State, now: bool) -> Option<Step> {
     let (policy, keeps) = (policy(state), state.uncertified());
-    match state.chain.plan(&policy, now) {
+    match state.chain.plan(keeps.len() as u32, &policy, now) {
         Plan::Wait => None,
         Plan::Undo => {
             let audit = state.audits.last().map_or(0, |audit| audit.id);
@@ -123,7 +123,7 @@ pub(super) fn step_of_audit(state: &State, audit: &Audit, rules: Rules) -> Step 
     }
     let Some(score) = asked(audit.tip) else { return close(end, None, reason) };
     let shown = state.holdout.or_else(|| asked(audit.against));
-    let Rung { shown, contradicts, .. } = ladder::climb(score, shown, noise, direction);
+    let Rung { shown, contradicts } = ladder::climb(score, shown, noise, direction);
     if contradicts {
         let reason = format!("{reason}, but on the sealed holdout it is worse than what is shown of it");
         return close(AuditEnd::Failed, Some(shown), reason);

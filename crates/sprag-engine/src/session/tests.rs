@@ -180,7 +180,7 @@ fn audited() -> Policy {
 fn every_few_keeps_the_tip_is_audited_with_fresh_seeds_both_arms_taking_turns() {
     let rules = Rules { max_trials: Some(2), ..RULES };
     let (state, steps) = drive_by(audited(), rules, chain(&[0.1, 0.1]), 60);
-    assert_eq!((state.certified, state.chain.keeps), (Some(2), 0));
+    assert_eq!((state.certified, state.uncertified()), (Some(2), vec![]));
     let audit = &state.audits[0];
     assert_eq!((audit.tip, audit.against, audit.keeps, audit.end), (2, 0, 2, Some(AuditEnd::Certified)));
     assert!(audit.e_value.unwrap() >= 1.0 / audit.level && audit.effect.unwrap().low > 0.0);
@@ -230,7 +230,7 @@ fn a_tip_that_fails_is_bisected_and_what_stood_on_the_failure_is_tried_again() {
     let ends: Vec<_> = state.audits.iter().map(|audit| (audit.tip, audit.end.unwrap())).collect();
     let (certified, failed) = (AuditEnd::Certified, AuditEnd::Failed);
     assert_eq!(ends, [(3, failed), (1, certified), (2, failed)]);
-    assert_eq!((state.certified, state.incumbent, state.chain.keeps), (Some(1), Some(1), 0));
+    assert_eq!((state.certified, state.incumbent, state.uncertified()), (Some(1), Some(1), vec![]));
     let undone = |trial: TrialId| state.trial(trial).unwrap().failed_audit;
     assert_eq!((undone(1), undone(2), undone(3)), (None, Some(3), Some(3)));
     assert_eq!(again, [Some(3), None]);
@@ -641,7 +641,7 @@ fn an_audit_of_code_that_a_person_takes_back_ends_with_it() {
     let mut state = within_an_audit(3);
     state.apply("", &Record::UndoStarted { trial: 1, to: "u".into(), audit: None });
     state.apply("", &Record::Undone { trial: 1, to: "u".into() });
-    assert_eq!((state.open_audit(), state.certified, state.chain.keeps), (None, Some(0), 0));
+    assert_eq!((state.open_audit(), state.certified, state.uncertified()), (None, Some(0), vec![]));
     assert_eq!(next_step(&state, RULES), Step::StartTrial(2));
 }
 

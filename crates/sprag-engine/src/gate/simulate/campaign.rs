@@ -135,7 +135,8 @@ pub struct Campaign<'a> {
     stream: Stream,
     draws: Draws,
     ideas: (Regime, Spread),
-    noise: Noise,
+    /// Runs that did not select their arm, of arms that were undone.
+    gone: Vec<Vec<f64>>,
     champion: Arm,
     keeps: Vec<Arm>,
     again: Vec<f64>,
@@ -154,7 +155,7 @@ impl<'a> Campaign<'a> {
             stream: Stream::new(kind, seed),
             draws: Draws::new(seed ^ 0x1DEA),
             ideas,
-            noise: Noise::default(),
+            gone: Vec::new(),
             champion,
             keeps: Vec::new(),
             again: Vec::new(),
@@ -192,6 +193,12 @@ impl<'a> Campaign<'a> {
         self.keeps.last().unwrap_or(&self.champion)
     }
 
+    /// The noise of one run, pooled over every arm that was kept.
+    fn noise(&self) -> Noise {
+        let kept = self.keeps.iter().chain([&self.champion]).map(|arm| &arm.fair);
+        Noise::pooled(kept.chain(&self.gone).map(Vec::as_slice))
+    }
+
     fn run(&mut self, truth: f64) -> f64 {
         self.played.runs += 1;
         self.since += 1;
@@ -203,7 +210,6 @@ impl<'a> Campaign<'a> {
         let score = self.run(self.tip().truth);
         self.since = 0;
         let tip = self.keeps.last_mut().unwrap_or(&mut self.champion);
-        self.noise = self.noise.grown(&tip.fair, &[score]);
         tip.runs.push(score);
         tip.fair.push(score);
         score
@@ -226,7 +232,7 @@ impl<'a> Campaign<'a> {
             self.anchor();
         }
         let Some(incumbent) = self.tip().level() else { return };
-        let noise = self.noise;
+        let noise = self.noise();
         let screening = self.run(truth);
         let (mut repeats, mut anchors) = (Vec::new(), Vec::new());
         loop {
@@ -254,7 +260,6 @@ impl<'a> Campaign<'a> {
         self.played.false_keeps += u32::from(arm.effect <= 0.0);
         self.played.nulls_kept += u32::from(arm.effect == 0.0);
         self.keeps.push(arm);
-        self.chain.kept();
     }
 
     fn audits(&mut self) {
@@ -262,17 +267,19 @@ impl<'a> Campaign<'a> {
             return;
         }
         loop {
-            match self.chain.plan(self.policy, false) {
+            match self.chain.plan(self.keeps.len() as u32, self.policy, false) {
                 Plan::Wait => return,
                 Plan::Audit(_) if self.played.runs >= RUNS => return,
                 Plan::Audit(first) => {
+                    let keeps = self.keeps.len() as u32;
                     let end = self.audit(first as usize);
-                    self.chain.audited(first, end);
+                    self.chain.audited(first, keeps, end);
                 }
                 Plan::Undo => {
                     // The oldest adds nothing; those made on it are proposed again.
                     let undone: Vec<Arm> = self.keeps.drain(..).collect();
                     self.again.extend(undone.iter().skip(1).rev().map(|arm| arm.effect));
+                    self.gone.extend(undone.into_iter().map(|arm| arm.fair));
                     self.chain = Chain::default();
                 }
             }
@@ -283,7 +290,7 @@ impl<'a> Campaign<'a> {
         self.played.audits += 1;
         let level = online::level(self.played.audits, self.played.certifications, self.policy);
         let (tip, champion) = (self.keeps[first - 1].truth, self.champion.truth);
-        let noise = self.noise;
+        let noise = self.noise();
         let mut pairs: [Vec<f64>; 2] = [Vec::new(), Vec::new()];
         let mut differences = Vec::new();
         let end = loop {
@@ -303,7 +310,6 @@ impl<'a> Campaign<'a> {
         };
         self.since = 0;
         let arm = &mut self.keeps[first - 1];
-        self.noise = self.noise.grown(&arm.fair, &pairs[0]).grown(&self.champion.fair, &pairs[1]);
         arm.runs.extend(&pairs[0]);
         arm.fair.extend(&pairs[0]);
         self.champion.runs.extend(&pairs[1]);
@@ -311,7 +317,11 @@ impl<'a> Campaign<'a> {
         if end == AuditEnd::Certified {
             self.played.certifications += 1;
             self.played.false_certifications += u32::from(tip <= champion);
-            self.champion = self.keeps.drain(..first).next_back().unwrap_or_else(|| self.champion.clone());
+            let mut certified: Vec<Arm> = self.keeps.drain(..first).collect();
+            if let Some(champion) = certified.pop() {
+                let last = std::mem::replace(&mut self.champion, champion);
+                self.gone.extend(certified.into_iter().chain([last]).map(|arm| arm.fair));
+            }
         }
         end
     }
