@@ -52,17 +52,6 @@ impl Noise {
         Noise { squares: self.squares + squares(arm), freedom: self.freedom + freedom }
     }
 
-    /// With more runs of an arm whose first runs are counted already.
-    #[must_use]
-    pub fn grown(self, first: &[f64], more: &[f64]) -> Noise {
-        let more = if first.is_empty() { &more[more.len().min(1)..] } else { more };
-        let whole = [first, more].concat();
-        Noise {
-            squares: (self.squares + squares(&whole) - squares(first)).max(0.0),
-            freedom: self.freedom + more.len() as f64,
-        }
-    }
-
     /// Standard deviation of one run; `None` when no arm was repeated.
     pub fn sigma(&self) -> Option<f64> {
         (self.freedom > 0.0).then(|| (self.squares / self.freedom).sqrt())
@@ -124,3 +113,6 @@ fn effect(gain: f64, error: f64, freedom: f64, alpha: f64, runs: u32, sigma: f64
     let half = if error == 0.0 { 0.0 } else { quantile * error };
     Effect { gain, low: gain - half, high: gain + half, runs, sigma }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,21 +28,12 @@ const LEAST_GAIN: f64 = 0.25;
 pub struct Request {
     /// The gate.
     pub policy: Policy,
-    /// Draws of each figure; campaigns are a hundredth of that.
+    /// Draws of each figure; there is one campaign for fifty of them.
     pub draws: u32,
     /// Where the randomness begins.
     pub seed: u64,
     /// Throughputs of re-runs, one list a configuration in time order; empty: invented ones.
     pub rates: Vec<Vec<f64>>,
-}
-
-/// A share of cases, with how many there were.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Share {
-    /// Cases that count, over all.
-    pub share: f64,
-    /// All cases.
-    pub n: u32,
 }
 
 /// What a policy does, per candidate, per audit and per campaign.
@@ -128,10 +119,8 @@ pub fn least_runs(policy: &Policy) -> usize {
 
 /// Measures a policy against one kind of noise.
 pub fn study(kind: &Kind, request: &Request) -> Figures {
-    let policy = &request.policy;
     let null = candidates(kind, 0.0, request, 1);
-    let (certified, pairs) = audits(kind, 0.0, request, 2);
-    let (powerful, _) = audits(kind, 3.0, request, 3);
+    let audited = audits(kind, 0.0, request, 2);
     let all = [Spread::Equal, Spread::Exponential].into_iter();
     let all = all.flat_map(|spread| Regime::ALL.into_iter().map(move |regime| (regime, spread)));
     let campaigns: Vec<((Regime, Spread), [Tally; 2])> =
@@ -143,19 +132,19 @@ pub fn study(kind: &Kind, request: &Request) -> Figures {
     };
     Figures {
         noise: kind.word().to_owned(),
-        tentative_false_keep: null.kept.share,
-        certified_false_keep: certified.share,
-        power_2sigma: candidates(kind, 2.0, request, 4).kept.share,
-        power_3sigma: candidates(kind, 3.0, request, 5).kept.share,
+        tentative_false_keep: null.kept,
+        certified_false_keep: audited.certified,
+        power_2sigma: candidates(kind, 2.0, request, 4).kept,
+        power_3sigma: candidates(kind, 3.0, request, 5).kept,
         runs_per_null: null.runs,
         optimism_sigma: optimism(0),
         naive_optimism_sigma: optimism(1),
-        audit_power_3sigma: powerful.share,
-        pairs_per_null_audit: pairs,
+        audit_power_3sigma: audits(kind, 3.0, request, 3).certified,
+        pairs_per_null_audit: audited.pairs,
         dips_found: dips.found_share(),
         dip_false_alarms: dips.false_alarm_share(),
-        candidates: null.kept.n,
-        audits: certified.n,
+        candidates: null.n,
+        audits: audited.n,
         campaigns: campaigns
             .iter()
             .map(|(ideas, [ours, naive])| CampaignFigures {
@@ -175,17 +164,6 @@ pub fn study(kind: &Kind, request: &Request) -> Figures {
             })
             .collect(),
     }
-    .checked(policy)
-}
-
-impl Figures {
-    /// A loop without statistics has no audits.
-    fn checked(mut self, policy: &Policy) -> Figures {
-        if policy.preset == Preset::Naive {
-            self.naive_optimism_sigma = self.optimism_sigma;
-        }
-        self
-    }
 }
 
 /// Plants dips of 5 % in every tenth throughput: recorded ones, or invented ones that scatter by 0.3 %.
@@ -203,8 +181,19 @@ fn dips(request: &Request) -> throughput::Tally {
 }
 
 struct Candidates {
-    kept: Share,
+    /// Part of them that was kept.
+    kept: f64,
+    /// Executions spent on one, in the mean.
     runs: f64,
+    n: u32,
+}
+
+struct Audits {
+    /// Part of them that certified.
+    certified: f64,
+    /// Pairs spent on one, in the mean.
+    pairs: f64,
+    n: u32,
 }
 
 /// Candidates that are `effect` sigma better than an incumbent known from the calibration runs.
@@ -225,10 +214,8 @@ fn candidates(kind: &Kind, effect: f64, request: &Request, salt: u64) -> Candida
             runs += trial.next as u32;
         },
     );
-    Candidates {
-        kept: Share { share: f64::from(kept) / f64::from(n.max(1)), n },
-        runs: f64::from(runs) / f64::from(n.max(1)),
-    }
+    let part = |count: u32| f64::from(count) / f64::from(n.max(1));
+    Candidates { kept: part(kept), runs: part(runs), n }
 }
 
 /// A sequence of executions in time order, from which both arms take theirs.
@@ -276,9 +263,8 @@ fn judge(pool: &[f64], trial: &mut Trial<'_>, policy: &Policy) -> bool {
     }
 }
 
-/// Audits of a tip that is `effect` sigma better, as the first audit of a run; gives the share that is certified
-/// and the mean number of pairs.
-fn audits(kind: &Kind, effect: f64, request: &Request, salt: u64) -> (Share, f64) {
+/// Audits of a tip that is `effect` sigma better, as the first audit of a run.
+fn audits(kind: &Kind, effect: f64, request: &Request, salt: u64) -> Audits {
     let policy = &request.policy;
     let most = audit_runs(policy) / 2;
     let level = online::level(1, 0, policy);
@@ -305,7 +291,8 @@ fn audits(kind: &Kind, effect: f64, request: &Request, salt: u64) -> (Share, f64
             pairs += differences.len() as u32;
         },
     );
-    (Share { share: f64::from(certified) / f64::from(n.max(1)), n }, f64::from(pairs) / f64::from(n.max(1)))
+    let part = |count: u32| f64::from(count) / f64::from(n.max(1));
+    Audits { certified: part(certified), pairs: part(pairs), n }
 }
 
 /// Means over campaigns.
@@ -357,3 +344,6 @@ fn compare(kind: &Kind, ideas: (Regime, Spread), request: &Request) -> [Tally; 2
     }
     tallies
 }
+
+#[cfg(test)]
+mod tests;
