@@ -1,7 +1,13 @@
-//! One method for each step that `session` may ask for.
+//! One method for each step that `session` may ask for; those that propose, execute and move the branch have rooms of
+//! their own.
+
+mod executing;
+mod moves;
+mod proposing;
+mod timing;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use sprag_measure::clock;
 
@@ -9,24 +15,14 @@ use super::lock::Lock;
 use super::{
     EngineError, Layout, Setup, comparable, enough_space, litter, named_or_latest, number_of, open_repo, runs,
 };
-use crate::event::{Event, Observer, Phase};
-use crate::gate::curve::{self, Band, Follower};
-use crate::lane::{Arm, BuildEnd, Job, JobPhase, Lane, MeasureEnd, Sign, Watch};
+use crate::event::{Event, Observer};
+use crate::lane::{Arm, Lane};
 use crate::ledger::Ledger;
-use crate::proposer::{self, Brief, Declined, Proposal, Proposer};
-use crate::record::{
-    AuditId, Budget, CommitId, Invalid, Measure, Outcome, Proposed, Purpose, Reason, Record, RunStarted,
-    Score, Stopped, TrialId, Verdict,
-};
-use crate::repo::{Repo, RepoError, remove_all};
-use crate::session::{
-    EndAudit, Rules, StartAudit, Step, certify_step, disturbance, first_rung, next_step, second_arms,
-    second_budget,
-};
-use crate::state::{Pending, Run, State};
-
-/// Part of a run's time that measuring the noise may take.
-const NOISE_SHARE: f64 = 0.25;
+use crate::proposer::{self, Proposer};
+use crate::record::{CommitId, Invalid, Purpose, Record, RunStarted, TrialId, Verdict};
+use crate::repo::Repo;
+use crate::session::{EndAudit, Rules, StartAudit, Step, certify_step, next_step, second_budget};
+use crate::state::State;
 
 /// A run that is being carried out.
 pub struct Steps<'a> {
@@ -198,12 +194,6 @@ impl<'a> Steps<'a> {
         }
     }
 
-    /// Repeats of the baseline that fit into [`NOISE_SHARE`] of the run's time, once one was made.
-    fn affordable_repeats(&self) -> Option<u32> {
-        let (limit, one) = (self.setup.max_seconds?, self.typical_measure(None)?);
-        Some((NOISE_SHARE * limit / one) as u32)
-    }
-
     fn carry_out(&mut self, step: Step) -> Result<Flow, EngineError> {
         match step {
             Step::FinishMove(pending) => self.finish_move(&pending)?,
@@ -280,446 +270,6 @@ impl<'a> Steps<'a> {
         self.start_trial(trial, None, heat)
     }
 
-    /// A trial is not begun when it would probably end after the limit, nor a heat when its first rung would.
-    fn out_of_time(&self, heat: bool) -> bool {
-        let Some(limit) = self.setup.max_seconds else { return false };
-        let first = || self.longest_build().unwrap_or_default().as_secs_f64().min(30.0);
-        let build = self.typical_build().unwrap_or_else(first);
-        let needed = match first_rung(&self.state).filter(|_| heat) {
-            None => build + self.typical_measure(None).unwrap_or(0.0),
-            Some(budget) => {
-                let run = self.typical_measure(Some(budget)).or_else(|| self.first_rung_seconds(budget));
-                f64::from(self.setup.task.gate.race) * (build + run.unwrap_or(0.0))
-            }
-        };
-        self.began.elapsed().as_secs_f64() + needed > limit
-    }
-
-    /// Executes an arm under the second budget, within the time for this run. It decides nothing, so nothing about it
-    /// ends the run: without a score its pair is left out.
-    fn second(&mut self, measure: Measure) -> Result<Flow, EngineError> {
-        let needed =
-            self.typical_measure(measure.budget).or_else(|| self.typical_measure(None)).unwrap_or(0.0);
-        let limit = self.setup.max_seconds.unwrap_or(f64::INFINITY);
-        if self.began.elapsed().as_secs_f64() + needed > limit {
-            return self.carry_out(Step::Finish("the time for this run is used up".into()));
-        }
-        let (trial, number) = (measure.trial, measure.measure);
-        let flow = self.measure(measure)?;
-        let runs = self.state.trial(trial).into_iter().flat_map(|trial| &trial.runs);
-        let invalid = runs.filter(|run| run.measure.measure == number).find_map(Run::invalid);
-        if let Some(invalid) = invalid.filter(|invalid| invalid.reason != Reason::Machine) {
-            let text =
-                format!("no score under the second budget, the pair of trial {trial} is left out: {invalid}");
-            self.warn(text, None);
-        }
-        if second_arms(&self.state).is_empty() {
-            // The incumbent before it was executed for the last time, unless it is certified.
-            self.sweep()?;
-        }
-        Ok(flow)
-    }
-
-    fn propose_baseline(&mut self) -> Result<(), EngineError> {
-        let commit = self.tip();
-        let arm = self.arm(0);
-        self.checkout(&arm.worktree, &commit)?;
-        let content = proposer::content_of(&self.setup.task, &arm.worktree)?;
-        self.repo.set_ref(&self.trial_ref(0), &commit, None)?;
-        let title = "baseline".to_owned();
-        let proposed = Proposed { commit, title, content, ..Proposed::default() };
-        self.append(Record::Proposed(proposed))?;
-        Ok(())
-    }
-
-    /// Asks for a proposal, or for its repair, and commits what may be tried.
-    fn propose(&mut self, id: TrialId) -> Result<Flow, EngineError> {
-        let Some(trial) = self.state.trial(id).cloned() else { return Ok(Flow::On) };
-        self.emit(Event::Phase { trial: id, phase: Phase::Propose, measure: None, expected_seconds: None });
-        let broken = trial.proposed.as_ref().and_then(|_| trial.builds.last()?.invalid());
-        let attempt = trial.builds.len() as u32;
-        let from = trial.proposed.as_ref().map_or(&trial.parent, |proposed| &proposed.commit);
-        let Some(index) = self.proposers.iter().position(|one| one.name() == trial.proposer) else {
-            // A resumed run may have other proposers: the trial that waits for a gone one starts again.
-            return self.restart(id);
-        };
-        let line = self.ledger.next_seq();
-        let (worktree, brief_dir) =
-            (self.layout.asking(&self.run, id, line), self.layout.brief(&self.run, id, line));
-        self.checkout(&worktree, from)?;
-        std::fs::create_dir_all(&brief_dir).map_err(EngineError::state("create", &brief_dir))?;
-        let brief = Brief {
-            task: &self.setup.task,
-            state: &self.state,
-            trial: id,
-            seed: self.state.run.as_ref().map_or(self.setup.seed, |run| run.seed),
-            worktree: &worktree,
-            brief_dir: &brief_dir,
-            hypotheses: &self.layout.hypotheses(),
-            repair: broken.as_ref().map(|invalid| invalid.detail.as_str()),
-            machine: &self.setup.machine,
-            repo: &self.repo,
-            cancel: &self.setup.kill,
-        };
-        let flow = match self.proposers[index].propose(&brief) {
-            Ok(proposal) => {
-                self.admit(id, attempt, &worktree, proposal)?;
-                Flow::On
-            }
-            Err(_) if self.setup.kill.is_cancelled() => Flow::Stop,
-            Err(declined) => match broken {
-                // A proposal that was built is decided on: that nobody mends it does not make it vanish.
-                Some(invalid) => {
-                    self.decide_invalid(id, invalid)?;
-                    Flow::On
-                }
-                None => self.declined(id, index, declined)?,
-            },
-        };
-        self.repo.worktree_remove(&worktree)?;
-        Ok(flow)
-    }
-
-    /// Proposes the change of an earlier trial again, on the code that an audit left.
-    fn propose_again(&mut self, id: TrialId, earlier: TrialId) -> Result<(), EngineError> {
-        let (Some(trial), Some(first)) = (self.state.trial(id), self.state.trial(earlier).cloned()) else {
-            return Ok(());
-        };
-        let onto = trial.parent.clone();
-        let Some(change) = first.proposed else { return Ok(()) };
-        let proposal = Proposal {
-            title: change.title,
-            hypothesis: change.hypothesis,
-            family: change.family,
-            idea: None,
-        };
-        let worktree = self.layout.asking(&self.run, id, self.ledger.next_seq());
-        match self.repo.replay(&first.parent, &change.commit, &onto, &message(&proposal)) {
-            Ok(commit) => {
-                self.checkout(&worktree, &commit)?;
-                self.admit(id, 0, &worktree, proposal)?;
-                Ok(self.repo.worktree_remove(&worktree)?)
-            }
-            Err(RepoError::Conflict { .. } | RepoError::NothingToMerge { .. }) => {
-                let detail = format!("the change of trial {earlier} does not apply without what was undone");
-                self.decide_invalid(id, Invalid::new(Reason::Proposer, detail))
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn declined(&mut self, id: TrialId, proposer: usize, declined: Declined) -> Result<Flow, EngineError> {
-        match declined {
-            Declined::Exhausted(reason) => {
-                self.proposers.remove(proposer);
-                self.forget(id)?;
-                if !self.proposers.is_empty() {
-                    return self.restart(id);
-                }
-                self.append(Record::ProposerStopped { trial: id, reason })?;
-            }
-            Declined::Failed(detail) => {
-                self.decide_invalid(id, Invalid::new(Reason::Proposer, detail))?;
-            }
-        }
-        Ok(Flow::On)
-    }
-
-    /// Commits what may be tried. What is executed is a checkout of that commit, never the worktree that the
-    /// proposer had: there lie files that git ignores, and perhaps a process that still writes.
-    fn admit(
-        &mut self,
-        id: TrialId,
-        attempt: u32,
-        worktree: &Path,
-        proposal: Proposal,
-    ) -> Result<(), EngineError> {
-        let Some(trial) = self.state.trial(id) else { return Ok(()) };
-        let (parent, earlier) = (trial.parent.clone(), trial.proposed.clone());
-        if let Some(earlier) = earlier {
-            let name = format!("{}-a{}", self.trial_ref(id), earlier.attempt);
-            self.repo.set_ref(&name, &earlier.commit, None)?;
-        }
-        let admitted = proposer::admit(&self.setup.task, &self.repo, worktree, &parent, &self.state, id)?;
-        let admitted = match admitted {
-            Ok(admitted) => admitted,
-            Err(invalid) => {
-                // Rejected before it costs anything, yet not lost: whatever it changed stays reachable.
-                if invalid.reason != Reason::Empty {
-                    let commit = self.repo.commit_all(worktree, &message(&proposal), &parent)?;
-                    self.repo.set_ref(&self.trial_ref(id), &commit, None)?;
-                }
-                let reason = format!("{}: rejected, {invalid}", proposal.title);
-                return self.decide(id, Verdict::Invalid(invalid), reason);
-            }
-        };
-        let commit = self.repo.commit_all(worktree, &message(&proposal), &parent)?;
-        self.repo.set_ref(&self.trial_ref(id), &commit, None)?;
-        let (insertions, deletions) = self.repo.diff_stat(&parent, &commit)?;
-        let proposed = Proposed {
-            trial: id,
-            attempt,
-            commit,
-            title: proposal.title,
-            hypothesis: proposal.hypothesis,
-            family: proposal.family,
-            idea: proposal.idea,
-            content: admitted.content,
-            paths: admitted.paths,
-            insertions,
-            deletions,
-        };
-        self.append(Record::Proposed(proposed))
-    }
-
-    fn build(&mut self, id: TrialId) -> Result<Flow, EngineError> {
-        let Some(proposed) = self.state.trial(id).and_then(|trial| trial.proposed.clone()) else {
-            return Ok(Flow::On);
-        };
-        let arm = self.arm(id);
-        enough_space(&self.layout)?;
-        self.checkout_arm(id, &arm, &proposed.commit)?;
-        let attempt = proposed.attempt;
-        self.append(Record::BuildStarted { trial: id, attempt })?;
-        let began = Instant::now();
-        let end = self.build_arm(id, &arm)?;
-        let seconds = began.elapsed().as_secs_f64();
-        if !matches!(end, BuildEnd::Done) {
-            enough_space(&self.layout)?;
-        }
-        let (error, timed_out) = match end {
-            BuildEnd::Interrupted => return Ok(Flow::Stop),
-            BuildEnd::Done => (None, false),
-            BuildEnd::Failed(error) => (Some(error), false),
-            BuildEnd::TimedOut(error) => (Some(error), true),
-        };
-        let built = error.is_none();
-        if built {
-            self.set_ready(id, &proposed.commit)?;
-        }
-        if id == 0 {
-            // The first build compiles every dependency; the limit is on the experiments.
-            self.began = Instant::now();
-        }
-        self.append(Record::Built { trial: id, attempt, seconds, error, timed_out })?;
-        if let Some(invalid) = self.tampered(&arm)?.filter(|_| built) {
-            self.decide_invalid(id, invalid)?;
-        }
-        Ok(Flow::On)
-    }
-
-    fn build_arm(&mut self, id: TrialId, arm: &Arm) -> Result<BuildEnd, EngineError> {
-        let (longest, typical) = (self.longest_build(), self.typical_build());
-        let mut watch = watcher(&mut *self.observer, id, None, typical);
-        Ok(self.lane.build(arm, longest, &mut watch)?)
-    }
-
-    fn measure(&mut self, measure: Measure) -> Result<Flow, EngineError> {
-        let arm = self.arm(measure.arm);
-        enough_space(&self.layout)?;
-        let second = measure.purpose == Purpose::Second;
-        match self.ensure_built(measure.arm, &arm)? {
-            BuildEnd::Done => {}
-            BuildEnd::Interrupted => return Ok(Flow::Stop),
-            BuildEnd::Failed(error) | BuildEnd::TimedOut(error) if second => {
-                self.append(Record::MeasureStarted(measure.clone()))?;
-                let outcome = Outcome::Invalid(Invalid::new(Reason::Build, error));
-                self.append(Record::Measured { measure, outcome, seconds: 0.0 })?;
-                return Ok(Flow::On);
-            }
-            BuildEnd::Failed(error) | BuildEnd::TimedOut(error) => {
-                return Err(EngineError::Refused(format!(
-                    "build trial {} again: it built before and fails now: {error}",
-                    measure.arm
-                )));
-            }
-        }
-        let longest = if second { self.longest_second() } else { self.longest_baseline() };
-        let smoke = measure.purpose == Purpose::Smoke;
-        let budget = measure.budget.unwrap_or(self.setup.task.budget);
-        let phase = match measure.purpose {
-            Purpose::Smoke => JobPhase::Smoke,
-            Purpose::Holdout => JobPhase::Holdout,
-            _ => JobPhase::Run,
-        };
-        let job = Job { seed: measure.seed, budget, phase, longest };
-        self.append(Record::MeasureStarted(measure.clone()))?;
-        let began = Instant::now();
-        let expected = if smoke { None } else { self.typical_measure(measure.budget) };
-        let executed = self.execute(&measure, &arm, &job, expected);
-        let judged = executed.and_then(|outcome| self.judge(outcome, &arm, smoke));
-        let seconds = began.elapsed().as_secs_f64();
-        let outcome = match judged {
-            Ok(outcome) => outcome,
-            Err(error) => {
-                // It says nothing about the candidate, so it must not look like an execution that killed us.
-                self.append(Record::Measured { measure, outcome: Outcome::Interrupted, seconds })?;
-                return Err(error);
-            }
-        };
-        let stop = outcome == Outcome::Interrupted;
-        let (outcome, earlier) = match outcome {
-            Outcome::Scored(score) => {
-                let (fault, earlier) = disturbance(&self.state, &measure, &score.facts);
-                let outcome = match fault {
-                    None => Outcome::Scored(score),
-                    Some(fault) => Outcome::Invalid(Invalid {
-                        facts: score.facts,
-                        curve: score.curve,
-                        ..Invalid::new(Reason::Machine, fault.to_string())
-                    }),
-                };
-                (outcome, earlier)
-            }
-            outcome => (outcome, Vec::new()),
-        };
-        let number = measure.measure;
-        self.append(Record::Measured { measure, outcome, seconds })?;
-        for (trial, measure) in earlier {
-            let detail = format!("slower than this code is, as measurement {number} shows");
-            self.append(Record::Disqualified { trial, measure, detail })?;
-        }
-        Ok(if stop { Flow::Stop } else { Flow::On })
-    }
-
-    /// What an execution's outcome means once it is known what else happened meanwhile.
-    fn judge(&self, outcome: Outcome, arm: &Arm, smoke: bool) -> Result<Outcome, EngineError> {
-        if outcome == Outcome::Interrupted {
-            return Ok(outcome);
-        }
-        if let Some(invalid) = self.tampered(arm)? {
-            return Ok(Outcome::Invalid(invalid));
-        }
-        match outcome {
-            Outcome::Invalid(_) => enough_space(&self.layout).map(|()| outcome),
-            Outcome::Scored(_) if smoke => Ok(Outcome::Passed),
-            outcome => Ok(outcome),
-        }
-    }
-
-    /// Executes an arm; once more when the evaluator broke down, for which the candidate is not to blame.
-    fn execute(
-        &mut self,
-        measure: &Measure,
-        arm: &Arm,
-        job: &Job,
-        expected: Option<f64>,
-    ) -> Result<Outcome, EngineError> {
-        match self.execute_once(measure, arm, job, expected)? {
-            Ok(outcome) => return Ok(outcome),
-            Err(detail) => self.warn(format!("{detail}; the measurement is repeated"), None),
-        }
-        match self.execute_once(measure, arm, job, expected)? {
-            Ok(outcome) => Ok(outcome),
-            // Perhaps it cannot score under a budget of that kind, which is no reason to stop the run.
-            Err(detail) if measure.purpose == Purpose::Second => {
-                Ok(Outcome::Invalid(Invalid::new(Reason::Evaluator, detail)))
-            }
-            Err(detail) => Err(EngineError::Evaluator { trial: measure.trial, detail }),
-        }
-    }
-
-    /// `Err` is how the evaluator broke down. A screening run whose loss leaves the incumbent's band is stopped, or
-    /// spared by its seed, and then its score says so.
-    fn execute_once(
-        &mut self,
-        measure: &Measure,
-        arm: &Arm,
-        job: &Job,
-        expected: Option<f64>,
-    ) -> Result<Result<Outcome, String>, EngineError> {
-        let mut follower = self.band(measure).map(Follower::new);
-        let mut left = None;
-        let mut tell = watcher(&mut *self.observer, measure.trial, Some(measure.clone()), expected);
-        let mut watch = |sign| {
-            if let (Some(follower), Sign::Progress(progress)) = (&mut follower, &sign) {
-                left = follower.take(progress);
-            }
-            tell(sign);
-            if left.is_some() && !curve::runs_on(measure.seed) { Watch::Stop } else { Watch::GoOn }
-        };
-        let end = self.lane.measure(arm, job, &mut watch)?;
-        Ok(match end {
-            MeasureEnd::Done(Outcome::Scored(mut score)) => {
-                if left.is_some() {
-                    score.facts.insert(curve::WOULD_HAVE_STOPPED.to_owned(), 1.0);
-                }
-                Ok(Outcome::Scored(score))
-            }
-            MeasureEnd::Done(outcome) => Ok(outcome),
-            MeasureEnd::NoAnswer(detail) => Err(detail),
-            MeasureEnd::Stopped { facts, curve } => {
-                let detail = left.map(|left| left.to_string()).unwrap_or_default();
-                Ok(Outcome::Stopped(Stopped { facts, curve, detail }))
-            }
-        })
-    }
-
-    /// What a screening run is compared with while it trains, where the run's policy asks for that.
-    fn band(&self, measure: &Measure) -> Option<Band> {
-        let run = self.state.run.as_ref()?;
-        if measure.purpose != Purpose::Screen || !run.policy.early_stop {
-            return None;
-        }
-        let of = |arm: TrialId| -> Vec<&Score> {
-            let own = self.state.runs().filter(move |run| run.measure.arm == arm);
-            own.filter_map(|run| run.score()).collect()
-        };
-        Band::new(&of(self.state.incumbent?), &of(0), run.budget)
-    }
-
-    /// An arm that is not whole (undone decisions, a cleaned folder, a kill half-way) is built again.
-    fn ensure_built(&mut self, id: TrialId, arm: &Arm) -> Result<BuildEnd, EngineError> {
-        let Some(commit) = self.commit_of(id) else { return Ok(BuildEnd::Done) };
-        if self.is_ready(id, arm, &commit) {
-            return Ok(BuildEnd::Done);
-        }
-        self.checkout_arm(id, arm, &commit)?;
-        let end = self.build_arm(id, arm)?;
-        if end == BuildEnd::Done {
-            self.set_ready(id, &commit)?;
-        }
-        Ok(end)
-    }
-
-    /// A clean checkout that does not count as whole until [`Steps::set_ready`] says so.
-    fn checkout_arm(&self, id: TrialId, arm: &Arm, commit: &str) -> Result<(), EngineError> {
-        let ready = self.layout.ready(&self.run, id);
-        remove_all(&ready).map_err(EngineError::state("remove", &ready))?;
-        self.checkout(&arm.worktree, commit)
-    }
-
-    fn set_ready(&self, id: TrialId, commit: &str) -> Result<(), EngineError> {
-        let ready = self.layout.ready(&self.run, id);
-        std::fs::write(&ready, commit).map_err(EngineError::state("write", &ready))
-    }
-
-    fn is_ready(&self, id: TrialId, arm: &Arm, commit: &str) -> bool {
-        let said = std::fs::read_to_string(self.layout.ready(&self.run, id));
-        // People clean folders by hand, and leave the word that they were whole.
-        let kept = self.setup.task.build.iter().flat_map(|build| &build.keep);
-        let mut kept = kept.filter_map(|file| Path::new(file).file_name());
-        said.is_ok_and(|whole| whole == commit)
-            && arm.worktree.exists()
-            && (self.setup.task.build.is_none() || arm.out.exists())
-            && kept.all(|file| arm.out.join(file).exists())
-    }
-
-    fn tampered(&self, arm: &Arm) -> Result<Option<Invalid>, EngineError> {
-        let Some(run) = &self.state.run else { return Ok(None) };
-        let detail = match self.setup.task.fixed_sha256(&arm.worktree) {
-            Ok(found) if found == run.fixed_sha256 => return Ok(None),
-            Ok(_) => "a fixed file is not what it was when the run began".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        // The candidate is not to blame for what changed outside its worktree.
-        if self.fixed_sha256_at(&run.base)? != run.fixed_sha256 {
-            let what = "a file listed under `files.external`".to_owned();
-            return Err(EngineError::Changed { verb: "go on with", run: run.run.clone(), what });
-        }
-        Ok(Some(Invalid::new(Reason::FixedFile, detail)))
-    }
-
     fn decide_invalid(&mut self, trial: TrialId, invalid: Invalid) -> Result<(), EngineError> {
         let line = invalid.to_string();
         self.decide(trial, Verdict::Invalid(invalid), line)
@@ -747,77 +297,6 @@ impl<'a> Steps<'a> {
         if let Err(error) = proposer::hypotheses::mark(&self.layout.hypotheses(), &self.state.trials) {
             self.warn(format!("cannot tick off hypotheses: {error}"), None);
         }
-    }
-
-    fn advance(&mut self, trial: TrialId) -> Result<(), EngineError> {
-        let Some(to) = self.commit_of(trial) else { return Ok(()) };
-        self.append(Record::AdvanceStarted { trial, from: self.tip(), to: to.clone() })?;
-        self.finish_move(&Pending { trial, to, undo: false, audit: None })
-    }
-
-    fn finish_move(&mut self, pending: &Pending) -> Result<(), EngineError> {
-        let Pending { trial, to, undo, .. } = pending.clone();
-        // The arm that loses its place is not executed any more, unless an audit compares with it.
-        let leaves = if undo { Some(trial) } else { self.state.incumbent.filter(|old| *old != trial) };
-        let leaves = leaves.filter(|arm| undo || self.state.certified != Some(*arm));
-        // A person may have committed to the branch or be looking at it: neither is lost or taken by surprise.
-        self.repo.move_branch(&self.branch(), &self.tip(), &to)?;
-        if undo {
-            self.append(Record::Undone { trial, to })?;
-            self.mark_hypotheses();
-        } else {
-            self.append(Record::Advanced { trial, to })?;
-        }
-        let leaves = leaves.filter(|arm| undo || !second_arms(&self.state).contains(arm));
-        leaves.map_or(Ok(()), |arm| self.forget(arm))
-    }
-
-    /// Takes the last decision back; one whose taking back was cut off is brought to its end instead.
-    pub fn undo(&mut self) -> Result<TrialId, EngineError> {
-        if let Some(pending) = self.state.pending.clone() {
-            self.finish_move(&pending)?;
-            if pending.undo {
-                return Ok(pending.trial);
-            }
-        }
-        let decided = self.state.trials.iter().filter(|trial| trial.verdict.is_some());
-        let standing = decided.filter(|trial| trial.id > 0 && !trial.undone);
-        let Some(last) = standing.max_by_key(|trial| trial.decision) else {
-            return Err(EngineError::Refused("undo the last decision: there is none to take back".into()));
-        };
-        let (trial, kept, parent) = (last.id, last.kept, last.parent.clone());
-        if kept {
-            self.close_open(trial)?;
-        }
-        self.take_back(trial, if kept { parent } else { self.tip() }, None)?;
-        Ok(trial)
-    }
-
-    /// Takes back what is open on a keep that is about to leave: it is not judged against another incumbent than it was
-    /// made from, and may be proposed again.
-    fn close_open(&mut self, keep: TrialId) -> Result<(), EngineError> {
-        let open = self.state.open_trials().map(|open| open.id).filter(|open| *open > keep);
-        for open in open.collect::<Vec<TrialId>>() {
-            let detail = format!("trial {keep}, on which it was built, was taken back");
-            self.decide_invalid(open, Invalid::new(Reason::Proposer, detail))?;
-            self.take_back(open, self.tip(), None)?;
-        }
-        Ok(())
-    }
-
-    fn take_back(&mut self, trial: TrialId, to: CommitId, audit: Option<AuditId>) -> Result<(), EngineError> {
-        self.append(Record::UndoStarted { trial, to: to.clone(), audit })?;
-        self.finish_move(&Pending { trial, to, undo: true, audit })
-    }
-
-    /// Records that the champion is about to be merged.
-    pub fn merge_started(&mut self, trial: TrialId, branch: String) -> Result<(), EngineError> {
-        self.append(Record::MergeStarted { trial, branch })
-    }
-
-    /// Records that the champion was merged.
-    pub fn merged(&mut self, trial: TrialId, commit: CommitId, branch: String) -> Result<(), EngineError> {
-        self.append(Record::Merged { trial, commit, branch })
     }
 
     /// The state so far.
@@ -864,47 +343,6 @@ impl<'a> Steps<'a> {
         format!("refs/sprag/{}/{trial}", self.run)
     }
 
-    fn longest_build(&self) -> Option<Duration> {
-        let builds = self.state.trials.iter().flat_map(|trial| &trial.builds);
-        builds.map(|build| build.seconds).reduce(f64::max).map(Duration::from_secs_f64)
-    }
-
-    /// Seconds of a build with everything around it built before: of the last candidate's. The baseline's says nothing
-    /// of it.
-    fn typical_build(&self) -> Option<f64> {
-        let candidates = self.state.trials.iter().filter(|trial| trial.id > 0).rev();
-        candidates.filter_map(|trial| trial.builds.last()).map(|build| build.seconds).next()
-    }
-
-    fn longest_baseline(&self) -> Option<Duration> {
-        let runs = &self.state.trial(0)?.runs;
-        let full = runs.iter().filter(|run| matches!(run.outcome, Some(Outcome::Scored(_))));
-        full.map(|run| run.seconds).reduce(f64::max).map(Duration::from_secs_f64)
-    }
-
-    /// How long the longest execution under the second budget took.
-    fn longest_second(&self) -> Option<Duration> {
-        let runs = self.state.runs().filter(|run| run.measure.purpose == Purpose::Second);
-        let full = runs.filter(|run| matches!(run.outcome, Some(Outcome::Scored(_))));
-        full.map(|run| run.seconds).reduce(f64::max).map(Duration::from_secs_f64)
-    }
-
-    /// Seconds of a measurement under that budget, `None` being the run's own, from the last one that was scored.
-    fn typical_measure(&self, budget: Option<Budget>) -> Option<f64> {
-        let runs = self.state.trials.iter().rev().flat_map(|trial| trial.runs.iter().rev());
-        let mut scored = runs.filter(|run| matches!(run.outcome, Some(Outcome::Scored(_))));
-        scored.find(|run| run.measure.budget == budget).map(|run| run.seconds)
-    }
-
-    /// Seconds of a run of the first rung before there was one: start and evaluation take as long as in a full one.
-    fn first_rung_seconds(&self, budget: Budget) -> Option<f64> {
-        let full = self.typical_measure(None)?;
-        Some(match (self.setup.task.budget, budget) {
-            (Budget::Seconds(whole), Budget::Seconds(part)) => (full - whole + part).max(0.0),
-            _ => full,
-        })
-    }
-
     fn append(&mut self, record: Record) -> Result<(), EngineError> {
         let line = self.ledger.append(&clock::now_rfc3339(), &record)?;
         self.state.apply(&line.at, &record);
@@ -938,22 +376,6 @@ impl<'a> Steps<'a> {
     }
 }
 
-fn watcher<'w>(
-    observer: &'w mut dyn Observer,
-    trial: TrialId,
-    measure: Option<Measure>,
-    expected_seconds: Option<f64>,
-) -> impl FnMut(Sign) + 'w {
-    move |sign| {
-        let event = match sign {
-            Sign::Phase(phase) => Event::Phase { trial, phase, measure: measure.clone(), expected_seconds },
-            Sign::Progress(progress) => Event::Progress(progress),
-            Sign::Output(text) => Event::Output { trial, text },
-        };
-        observer.observe(&event);
-    }
-}
-
 fn name_of_run(setup: &Setup, repo: &Repo) -> Result<String, EngineError> {
     let known = runs(&setup.task.dir);
     match &setup.run {
@@ -980,9 +402,4 @@ fn valid_name(name: &str) -> Result<String, EngineError> {
         return Ok(name.to_owned());
     }
     Err(EngineError::Refused(format!("begin run `{name}`: a name has letters, digits, `-` and `_` only")))
-}
-
-fn message(proposal: &Proposal) -> String {
-    let hypothesis = proposal.hypothesis.as_deref().unwrap_or_default();
-    format!("{}\n\n{hypothesis}\n", proposal.title)
 }

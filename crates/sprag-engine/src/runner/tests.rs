@@ -1,5 +1,8 @@
 //! The loop with real git and a real ledger, on a lane that needs no processes.
 
+mod audits;
+mod curves;
+mod race;
 mod second;
 
 use std::cell::RefCell;
@@ -12,14 +15,11 @@ use sprag_measure::process;
 
 use super::steps::Steps;
 use super::*;
-use crate::event::{Event, Phase, Progress};
-use crate::gate::curve;
+use crate::event::{Event, Phase};
 use crate::lane::{Arm, BuildEnd, Job, JobPhase, MeasureEnd, Sign, Watch};
 use crate::ledger::Dies;
 use crate::proposer::{Brief, Declined, Proposal, Proposer};
 use crate::record::{Budget, Invalid, Outcome, Purpose, Reason, Record, Score, Verdict};
-use crate::session::split_mix;
-use crate::state::EarlyStops;
 
 /// A task whose candidate is a number in `model.txt`; smaller is better, down to zero.
 const TASK: &str = r#"
@@ -202,6 +202,36 @@ impl Lane for FakeLane {
     }
 }
 
+/// What becomes of the scores of another lane: the candidate's text, its score, and who listens.
+struct Then<F>(FakeLane, F);
+
+impl<F> Lane for Then<F>
+where
+    F: FnMut(&str, Score, &mut dyn FnMut(Sign) -> Watch) -> MeasureEnd,
+{
+    fn build(
+        &mut self,
+        arm: &Arm,
+        longest: Option<Duration>,
+        sign: &mut dyn FnMut(Sign),
+    ) -> Result<BuildEnd, LaneError> {
+        self.0.build(arm, longest, sign)
+    }
+
+    fn measure(
+        &mut self,
+        arm: &Arm,
+        job: &Job,
+        sign: &mut dyn FnMut(Sign) -> Watch,
+    ) -> Result<MeasureEnd, LaneError> {
+        let text = std::fs::read_to_string(arm.worktree.join("model.txt")).unwrap();
+        Ok(match self.0.measure(arm, job, sign)? {
+            MeasureEnd::Done(Outcome::Scored(score)) => (self.1)(&text, score, sign),
+            end => end,
+        })
+    }
+}
+
 /// Writes the script's text of a trial into `model.txt`; `!name` writes another file instead.
 struct Scripted(Vec<String>);
 
@@ -339,15 +369,6 @@ fn every_asking_has_folders_that_no_earlier_one_had() {
 
 const KILLED: [&str; 4] = ["0.5", "0.9", "broken", "!fixed.txt"];
 
-/// Two heats: the second is short of one, because the proposer is at its end, and loses another to a crash.
-const RACED: [&str; 7] = ["0.9", "0.5", "1.2", "0.7", "crash", "0.3", "0.4"];
-
-/// A task whose candidates race in fours.
-fn racing() -> String {
-    let task = TASK.replace("\"{phase}\"", "\"{phase}\", \"{budget}\"");
-    task.replace("baseline_repeats = 5", "baseline_repeats = 5\nrace = 4")
-}
-
 /// Kills a run at each of its lines, resumes it, and compares with a run that nobody killed.
 fn killed_at_every_line(task: &str, script: &[&str], most: u32, dies: Dies) {
     let reference = Fixture::of(task);
@@ -394,82 +415,6 @@ fn a_kill_before_any_ledger_line_resumes_to_the_same_end_and_runs_nothing_twice(
 #[test]
 fn a_kill_after_any_ledger_line_resumes_to_the_same_end_and_runs_nothing_twice() {
     killed_at_every_line(TASK, &KILLED, 4, Dies::AfterTheLine);
-}
-
-#[test]
-fn a_kill_before_any_line_of_a_race_resumes_to_the_same_end_and_runs_nothing_twice() {
-    killed_at_every_line(&racing(), &["0.9", "0.5", "crash", "0.7"], 4, Dies::BeforeTheLine);
-}
-
-#[test]
-fn a_kill_after_any_line_of_a_race_resumes_to_the_same_end_and_runs_nothing_twice() {
-    // The proposer is at its end before the heat is full.
-    killed_at_every_line(&racing(), &["0.9", "0.5", "0.7"], 4, Dies::AfterTheLine);
-}
-
-#[test]
-fn the_best_of_a_heat_is_kept_and_the_others_are_reachable_and_forgotten() {
-    let fixture = Fixture::of(&racing());
-    let (state, counts) = fixture.run_to(&RACED, 20);
-    let expected =
-        ["BASELINE", "OUTRUN", "WIN", "OUTRUN", "OUTRUN", "crash", "WIN", "OUTRUN"].map(str::to_owned);
-    assert_eq!(words(&state), expected);
-    assert_eq!((state.incumbent, state.trial(6).unwrap().parent_trial), (Some(6), Some(2)));
-    assert_eq!(fixture.git(&["show", "sprag/run-1:model.txt"]), "0.3\n");
-    assert_eq!(fixture.git(&["show", "refs/sprag/run-1/3:model.txt"]), "1.2\n");
-    // Who was outrun early was executed once, and told the quarter of a second that it had.
-    let counts = counts.borrow();
-    let of = |text: &str| -> Vec<u32> {
-        let own = counts.iter().filter(|(what, _)| what.starts_with(&format!("measure {text} ")));
-        own.map(|(_, times)| *times).collect()
-    };
-    assert_eq!((of("0.9"), of("1.2"), of("0.7")), (vec![1], vec![1], vec![1, 1]));
-    let budgets: Vec<Option<Budget>> =
-        state.trial(4).unwrap().runs.iter().skip(1).map(|run| run.measure.budget).collect();
-    assert_eq!(budgets, [Some(Budget::Seconds(0.25)), Some(Budget::Seconds(0.5))]);
-    let (folders, _) = fixture.folders();
-    assert!(folders.iter().all(|name| !name.ends_with("-3") && !name.ends_with("-4")), "{folders:?}");
-}
-
-/// Cancels the run when that trial has run on a part of the budget.
-struct StopsInRace {
-    at: TrialId,
-    cancel: Cancel,
-}
-
-impl crate::event::Observer for StopsInRace {
-    fn observe(&mut self, event: &Event) {
-        if let Event::Recorded { line } = event
-            && let Record::Measured { measure, .. } = &line.record
-            && (measure.trial, measure.purpose) == (self.at, Purpose::Race)
-        {
-            self.cancel.cancel();
-        }
-    }
-}
-
-#[test]
-fn undo_follows_the_order_of_decisions_and_takes_an_open_heat_with_what_it_stands_on() {
-    let fixture = Fixture::of(&racing().replace("race = 4", "race = 4\naudit_every = 0"));
-    fixture.run(&RACED[..4]);
-    let lane = || Box::new(FakeLane(Counts::default()));
-    let setup = fixture.setup(8);
-    // Stopped while the second heat runs on half of the budget.
-    let mut stops = StopsInRace { at: 6, cancel: setup.cancel.clone() };
-    let state = run_with(setup, lane(), proposers(&RACED), &mut stops).unwrap();
-    assert_eq!(words(&state)[5..], ["crash", "open", "open"].map(str::to_owned));
-    let error = champion::certify_with(fixture.setup(8), lane(), &mut ()).unwrap_err();
-    assert!(error.to_string().contains("heat"), "{error}");
-    let (trial, state) = undo(fixture.setup(8), &mut ()).unwrap();
-    assert_eq!((trial, state.open_trials().count()), (5, 2), "the crash is what was decided last");
-    // Trial 2 won after 3 and 4 were outrun.
-    let (trial, state) = undo(fixture.setup(8), &mut ()).unwrap();
-    assert_eq!((trial, state.incumbent, state.open_trials().count()), (2, Some(0), 0));
-    assert_eq!(fixture.git(&["show", "sprag/run-1:model.txt"]), "1.0\n");
-    // Their ideas were not judged, so they may be tried again.
-    let script = ["", "", "", "", "", "", "", "0.3", "0.4"];
-    let state = run_with(fixture.setup(9), lane(), proposers(&script), &mut ()).unwrap();
-    assert_eq!((words(&state)[8].as_str(), state.incumbent), ("WIN", Some(8)));
 }
 
 #[test]
@@ -761,80 +706,6 @@ fn a_tick_that_a_kill_prevented_is_made_up_and_an_undo_takes_it_away() {
     assert_eq!(std::fs::read_to_string(&copy).unwrap(), ticked);
     undo(fixture.setup(1), &mut ()).unwrap();
     assert_eq!(std::fs::read_to_string(&copy).unwrap(), open);
-}
-
-/// Scores of code that says `lucky` are good at first, and bad once it was executed more often than a candidate is.
-struct LuckyLane(FakeLane, BTreeMap<String, u32>);
-
-impl Lane for LuckyLane {
-    fn build(
-        &mut self,
-        arm: &Arm,
-        longest: Option<Duration>,
-        sign: &mut dyn FnMut(Sign),
-    ) -> Result<BuildEnd, LaneError> {
-        self.0.build(arm, longest, sign)
-    }
-
-    fn measure(
-        &mut self,
-        arm: &Arm,
-        job: &Job,
-        sign: &mut dyn FnMut(Sign) -> Watch,
-    ) -> Result<MeasureEnd, LaneError> {
-        let text = std::fs::read_to_string(arm.worktree.join("model.txt")).unwrap();
-        let end = self.0.measure(arm, job, sign)?;
-        let MeasureEnd::Done(Outcome::Scored(mut score)) = end else { return Ok(end) };
-        let times = self.1.entry(text.clone()).or_default();
-        *times += 1;
-        if text.contains("lucky") {
-            // Two executions of the candidate, and those beside the next one; the audit comes after them.
-            score.value += if *times <= 2 { -0.02 } else { 0.05 };
-        }
-        if text.contains("bonus") {
-            score.value -= 0.03;
-        }
-        Ok(MeasureEnd::Done(Outcome::Scored(score)))
-    }
-}
-
-#[test]
-fn what_an_audit_does_not_bear_out_leaves_the_branch_and_what_stood_on_it_is_tried_again() {
-    let task = TASK.replace("baseline_repeats = 5", "baseline_repeats = 5\naudit_every = 2");
-    let fixture = Fixture::of(&task);
-    let lines = |first: &str, last: &str| format!("{first}\n.\n.\n.\n.\n{last}");
-    std::fs::write(fixture.dir().join("model.txt"), lines("1.0", "") + "\n").unwrap();
-    let author = ["-c", "user.name=a", "-c", "user.email=a@example.org"];
-    fixture.git(&[&author[..], &["commit", "-q", "-a", "-m", "More lines"]].concat());
-    let (lucky, both) = (lines("1.0 lucky", ""), lines("1.0 lucky", "bonus"));
-    let script = [lucky.as_str(), &both, "unused"];
-    let lane = LuckyLane(FakeLane(Counts::default()), BTreeMap::new());
-    let state = run_with(fixture.setup(3), Box::new(lane), proposers(&script), &mut ()).unwrap();
-    assert_eq!(words(&state)[..4], ["BASELINE", "WIN", "WIN", "WIN"], "{:#?}", state.audits);
-    let undone = |trial: TrialId| state.trial(trial).unwrap().undone;
-    assert_eq!((undone(1), undone(2), undone(3)), (true, true, false), "{:#?}", state.audits);
-    assert_eq!((state.trial(3).unwrap().again, state.certified), (Some(2), Some(3)));
-    assert_eq!(fixture.git(&["show", "sprag/run-1:model.txt"]), lines("1.0", "bonus") + "\n");
-    // Undone, yet reachable.
-    assert_eq!(fixture.git(&["show", "refs/sprag/run-1/1:model.txt"]), lucky + "\n");
-}
-
-#[test]
-fn what_is_tentative_is_merged_only_on_demand() {
-    let fixture = Fixture::of(&TASK.replace("baseline_repeats = 5", "baseline_repeats = 5\naudit_every = 0"));
-    fixture.run(&["0.5"]);
-    let refused = merge(fixture.setup(1), None, false, &mut ()).unwrap_err().to_string();
-    assert!(refused.contains("sprag certify") && refused.contains("--tentative"), "{refused}");
-    let lane = Box::new(FakeLane(Counts::default()));
-    let state = champion::certify_with(fixture.setup(1), lane, &mut ()).unwrap();
-    assert_eq!(state.certified, Some(1));
-    let lane = Box::new(FakeLane(Counts::default()));
-    assert!(champion::certify_with(fixture.setup(1), lane, &mut ()).is_err());
-    assert_eq!(merge(fixture.setup(1), None, false, &mut ()).unwrap().trial, 1);
-    let other = Fixture::of(&TASK.replace("baseline_repeats = 5", "baseline_repeats = 5\naudit_every = 0"));
-    other.run(&["0.5"]);
-    let merged = merge(other.setup(1), None, true, &mut ()).unwrap();
-    assert!(merged.message.contains("Not certified"), "{}", merged.message);
 }
 
 #[test]
@@ -1183,121 +1054,4 @@ fn a_read_only_task_folder_is_a_clear_error_and_leaves_the_ledger_intact() {
     assert_eq!(load(fixture.dir(), None).unwrap().1, before, "the ledger can be read");
     remount("rw");
     assert_eq!(words(&go_on(2).unwrap()), ["BASELINE", "WIN", "LOSS"]);
-}
-
-/// Tells a training curve at the height of the candidate's number, and stops when it is told to.
-struct CurveLane(FakeLane);
-
-impl Lane for CurveLane {
-    fn build(
-        &mut self,
-        arm: &Arm,
-        longest: Option<Duration>,
-        sign: &mut dyn FnMut(Sign),
-    ) -> Result<BuildEnd, LaneError> {
-        self.0.build(arm, longest, sign)
-    }
-
-    fn measure(
-        &mut self,
-        arm: &Arm,
-        job: &Job,
-        sign: &mut dyn FnMut(Sign) -> Watch,
-    ) -> Result<MeasureEnd, LaneError> {
-        let text = std::fs::read_to_string(arm.worktree.join("model.txt")).unwrap();
-        let end = self.0.measure(arm, job, sign)?;
-        let MeasureEnd::Done(Outcome::Scored(mut score)) = end else { return Ok(end) };
-        for step in 1..=100u64 {
-            let (fraction, loss) = (step as f64 / 100.0, 2.0 + score.value);
-            score.curve.push([fraction, loss]);
-            score.curve_steps.push(step as f64);
-            let progress = Progress {
-                stage: Progress::TRAINING.to_owned(),
-                fraction: Some(fraction),
-                loss: Some(loss),
-                step: Some(step),
-                ..Progress::default()
-            };
-            if sign(Sign::Progress(progress)) == Watch::Stop {
-                let facts = BTreeMap::from([("steps".to_owned(), step as f64)]);
-                return Ok(MeasureEnd::Stopped { facts, curve: score.curve });
-            }
-        }
-        if text.contains("late") {
-            // Better in the end, whatever its curve said.
-            score.value -= 9.0;
-        }
-        Ok(MeasureEnd::Done(Outcome::Scored(score)))
-    }
-}
-
-/// A run's seed under which the screening run of trial 1 is spared, or is not.
-fn seed_that_spares(spared: bool) -> u64 {
-    let screen = |seed: &u64| [1, 3, 0].into_iter().fold(*seed, split_mix) >> 11;
-    (0..).find(|seed| curve::runs_on(screen(seed)) == spared).unwrap()
-}
-
-fn run_curves(task: &str, seed: u64, script: &[&str]) -> State {
-    let fixture = Fixture::of(task);
-    let setup = Setup { seed, ..fixture.setup(script.len() as u32) };
-    let lane = CurveLane(FakeLane(Counts::default()));
-    run_with(setup, Box::new(lane), proposers(script), &mut ()).unwrap()
-}
-
-#[test]
-fn a_screening_run_that_leaves_the_band_is_stopped_and_its_trial_is_neither_kept_nor_a_crash() {
-    let state = run_curves(TASK, seed_that_spares(false), &["3.0", "0.5"]);
-    assert_eq!(words(&state), ["BASELINE", "STOPPED", "WIN"], "an equal or better one is not stopped");
-    assert_eq!(state.early_stops(), EarlyStops { stopped: 1, run_on: 0, kept: 0 });
-    let trial = state.trial(1).unwrap();
-    let run = trial.runs.iter().find(|run| run.measure.purpose == Purpose::Screen).unwrap();
-    let Some(Outcome::Stopped(stopped)) = &run.outcome else { panic!("{:?}", run.outcome) };
-    assert!((30.0..50.0).contains(&stopped.facts["steps"]), "{:?}", stopped.facts);
-    assert_eq!(stopped.curve.len() as f64, stopped.facts["steps"]);
-    assert_eq!(trial.verdict, Some(Verdict::Stopped { detail: stopped.detail.clone() }));
-    assert!(trial.invalid().is_none() && !trial.kept && run.score().is_none());
-    // A policy that does not ask for it stops nothing.
-    let strict = TASK.replace("baseline_repeats = 5", "baseline_repeats = 5\nearly_stop = false");
-    let state = run_curves(&strict, seed_that_spares(false), &["3.0"]);
-    assert_eq!(words(&state), ["BASELINE", "LOSS"]);
-    assert_eq!(state.early_stops(), EarlyStops::default());
-}
-
-#[test]
-fn a_spared_screening_run_goes_on_and_says_whether_stopping_it_would_have_been_wrong() {
-    let seed = seed_that_spares(true);
-    for (text, word, kept) in [("3.0 late", "WIN", 1), ("3.0", "LOSS", 0)] {
-        let state = run_curves(TASK, seed, &[text]);
-        assert_eq!(words(&state), ["BASELINE", word]);
-        assert_eq!(state.early_stops(), EarlyStops { stopped: 0, run_on: 1, kept });
-        let (_, score) = state.trial(1).unwrap().scores(1, Purpose::Screen).next().unwrap();
-        assert_eq!(score.facts[curve::WOULD_HAVE_STOPPED], 1.0);
-    }
-}
-
-#[test]
-fn a_kill_around_an_early_stop_resumes_to_the_same_end() {
-    let seed = seed_that_spares(false);
-    let lane = || Box::new(CurveLane(FakeLane(Counts::default())));
-    let reference = Fixture::new();
-    let setup = |fixture: &Fixture| Setup { seed, ..fixture.setup(1) };
-    run_with(setup(&reference), lane(), proposers(&["3.0"]), &mut ()).unwrap();
-    let lines: Vec<Record> =
-        load(reference.dir(), None).unwrap().1.into_iter().map(|line| line.record).collect();
-    let is_screen = |record: &Record| matches!(record, Record::MeasureStarted(measure) if measure.purpose == Purpose::Screen);
-    let screen = lines.iter().position(is_screen).unwrap() as u64;
-    for fuse in screen..screen + 3 {
-        for dies in [Dies::BeforeTheLine, Dies::AfterTheLine] {
-            let fixture = Fixture::new();
-            let mut nobody = ();
-            let mut steps =
-                Steps::open_only(setup(&fixture), lane(), proposers(&["3.0"]), &mut nobody).unwrap();
-            steps.set_fuse(fuse, dies);
-            assert!(steps.begin_or_resume().and_then(|()| steps.run()).is_err(), "line {fuse}, {dies:?}");
-            drop(steps);
-            let state = run_with(setup(&fixture), lane(), proposers(&["3.0"]), &mut ()).unwrap();
-            assert_eq!(words(&state), ["BASELINE", "STOPPED"], "line {fuse}, {dies:?}");
-            assert_eq!(state.early_stops().stopped, 1);
-        }
-    }
 }
