@@ -449,6 +449,68 @@ fn init_writes_a_valid_committed_task() {
 }
 
 #[test]
+fn a_policy_is_measured_without_a_task() {
+    let place = Place::empty();
+    let home = place.path("home");
+    let simulate = |more: &[&str]| {
+        place.sprag_in(&home, &[&["gate", "simulate", "--draws", "100", "--json"], more].concat())
+    };
+    let answer = simulate(&["--noise", "heavy-tailed", "--preset", "strict"]);
+    assert_eq!(answer.status, 0, "{}", answer.err);
+    let figures: Value = serde_json::from_str(&answer.out).unwrap();
+    assert_eq!((&figures["format"], &figures["policy"]["preset"]), (&1.into(), &"strict".into()));
+    for key in [
+        "tentative_false_keep",
+        "certified_false_keep",
+        "power_2sigma",
+        "power_3sigma",
+        "runs_per_null",
+        "optimism_sigma",
+        "dips_found",
+    ] {
+        assert!(figures[key].is_f64(), "{key}: {}", figures[key]);
+    }
+    assert_eq!(simulate(&["--noise", "heavy-tailed", "--preset", "strict"]).out, answer.out);
+
+    let rows = (0..60)
+        .map(|run| format!("g{},{run},{},{},5e4\n", run / 20, 1.0 + f64::from(run * 7 % 11) / 1e3, 100));
+    let header = "group,order,val_bpb,num_steps,tokens_per_second\n";
+    fs::write(place.path("reruns.csv"), header.to_owned() + &rows.collect::<String>()).unwrap();
+    let recorded: Value = serde_json::from_str(&simulate(&["--reruns", "../reruns.csv"]).out).unwrap();
+    assert_eq!((&recorded["noise"], &recorded["groups"]), (&"recorded".into(), &3.into()));
+    assert!(recorded["candidates"].as_u64() > Some(0));
+
+    fs::write(place.path("reruns.csv"), header.to_owned() + "a,1,1.0,100,5e4\n").unwrap();
+    let few = simulate(&["--reruns", "../reruns.csv"]);
+    assert!(few.status == 1 && few.err.contains("too few") && few.err.contains("hint: "), "{}", few.err);
+    fs::write(place.path("reruns.csv"), header.to_owned() + "a,1,fast,100,5e4\n").unwrap();
+    let wrong = simulate(&["--reruns", "../reruns.csv"]);
+    assert!(
+        wrong.status == 1 && wrong.err.contains("line 2") && wrong.err.contains("`fast`"),
+        "{}",
+        wrong.err
+    );
+    assert_eq!(simulate(&["--reruns", "../nowhere.csv"]).status, 1);
+}
+
+#[test]
+fn what_was_kept_is_certified_on_demand_and_only_then_merged() {
+    let place = Place::with_task();
+    let task = fs::read_to_string(place.path("task/task.toml")).unwrap() + "\n[gate]\naudit_every = 0\n";
+    fs::write(place.path("task/task.toml"), task).unwrap();
+    place.git(&["-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-q", "-a", "-m", "No audits"]);
+    place.run();
+    let refused = place.sprag(&["merge"]);
+    assert!(refused.status == 1 && refused.err.contains("`sprag certify`"), "{}", refused.err);
+    let audits = place.json(&["certify", "--allow-unsandboxed", "--json"]);
+    assert_eq!((&audits[0]["end"], &audits[0]["tip"]), (&"certified".into(), &1.into()));
+    assert!(place.done(&["status"]).out.contains("CERTIFIED"));
+    assert_eq!(place.json(&["merge", "--json"])["trial"], Value::from(1));
+    let again = place.sprag(&["certify", "--allow-unsandboxed"]);
+    assert!(again.status == 1 && again.err.contains("nothing was kept since"), "{}", again.err);
+}
+
+#[test]
 fn what_another_loop_kept_is_judged_without_a_task() {
     let place = Place::empty();
     let header = "commit\tval_bpb\tmemory_gb\tstatus\tdescription\n";

@@ -3,7 +3,7 @@
 use sprag_engine::record::Outcome;
 use sprag_engine::runner;
 
-use super::run::SafetyArgs;
+use super::run::{SafetyArgs, recorded_before};
 use super::{TaskArgs, print_json, println_or_stop};
 use crate::context::Context;
 use crate::exit_code::ExitCode;
@@ -32,8 +32,7 @@ pub struct Args {
 /// Does it.
 pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     let task = context.task(&args.task.task)?;
-    let before =
-        runner::load(&task.dir, args.task.run.as_deref()).map(|(state, _)| state).unwrap_or_default();
+    let before = recorded_before(&task, args.task.run.as_deref());
     let mut setup = context.setup(task, args.task.run)?;
     let interrupt = context.confine(&mut setup, args.safety.allow_unsandboxed)?;
     let report = if args.json {

@@ -138,7 +138,8 @@ pub fn carry_out(task: Task, plan: Plan, context: &Context) -> anyhow::Result<Ex
     Ok(if state.baseline().is_none() { ExitCode::Invalid } else { ExitCode::Success })
 }
 
-fn recorded_before(task: &Task, run: Option<&str>) -> State {
+/// What was recorded of a run so far; nothing of one that is about to begin.
+pub(super) fn recorded_before(task: &Task, run: Option<&str>) -> State {
     runner::load(&task.dir, run).map(|(state, _)| state).unwrap_or_default()
 }
 
