@@ -7,7 +7,7 @@ use super::{Flow, Steps};
 use crate::event::{Event, Observer};
 use crate::gate::curve::{self, Band, Follower};
 use crate::lane::{Arm, BuildEnd, Job, JobPhase, MeasureEnd, Sign, Watch};
-use crate::record::{Invalid, Measure, Outcome, Purpose, Reason, Record, Score, Stopped, TrialId};
+use crate::record::{Invalid, Measure, MeasureId, Outcome, Purpose, Reason, Record, Score, Stopped, TrialId};
 use crate::repo::remove_all;
 use crate::runner::{EngineError, enough_space};
 use crate::session::{Step, disturbance, second_arms};
@@ -100,21 +100,7 @@ impl Steps<'_> {
             }
         };
         let stop = outcome == Outcome::Interrupted;
-        let (outcome, earlier) = match outcome {
-            Outcome::Scored(score) => {
-                let (fault, earlier) = disturbance(&self.state, &measure, &score.facts);
-                let outcome = match fault {
-                    None => Outcome::Scored(score),
-                    Some(fault) => Outcome::Invalid(Invalid {
-                        facts: score.facts,
-                        curve: score.curve,
-                        ..Invalid::new(Reason::Machine, fault.to_string())
-                    }),
-                };
-                (outcome, earlier)
-            }
-            outcome => (outcome, Vec::new()),
-        };
+        let (outcome, earlier) = self.undisturbed(&measure, outcome);
         let number = measure.measure;
         self.append(Record::Measured { measure, outcome, seconds })?;
         for (trial, measure) in earlier {
@@ -122,6 +108,17 @@ impl Steps<'_> {
             self.append(Record::Disqualified { trial, measure, detail })?;
         }
         Ok(if stop { Flow::Stop } else { Flow::On })
+    }
+
+    /// The outcome, or that the machine disturbed the execution; and earlier ones that it is now known to have
+    /// disturbed.
+    fn undisturbed(&self, measure: &Measure, outcome: Outcome) -> (Outcome, Vec<(TrialId, MeasureId)>) {
+        let Outcome::Scored(score) = outcome else { return (outcome, Vec::new()) };
+        let (fault, earlier) = disturbance(&self.state, measure, &score.facts);
+        let Some(fault) = fault else { return (Outcome::Scored(score), earlier) };
+        let Score { facts, curve, .. } = score;
+        let invalid = Invalid::new(Reason::Machine, fault.to_string());
+        (Outcome::Invalid(Invalid { facts, curve, ..invalid }), earlier)
     }
 
     /// Executes an arm under the second budget, within the time for this run. It decides nothing, so nothing about it
