@@ -91,7 +91,7 @@ fn is_operator(c: char) -> bool {
 ///
 /// The rule: both have the same tokens except for whole-number literals, and each such literal stands in an
 /// argument, field or assignment that names a seed, a generator's state or an order of the data before it (an
-/// identifier with the part `seed`, or one of [`NOISE_NAMES`]): `SEED = 1`, `manual_seed(1)`, `random_state=1`,
+/// identifier with the part `seed`, or a name of that kind): `SEED = 1`, `manual_seed(1)`, `random_state=1`,
 /// `DATA_ORDER = 3`. `N_SEEDS` and `SHUFFLE_BUFFER` are more than noise.
 pub fn seed_only(path: &str, before: &str, after: &str) -> bool {
     let language = language(path);
