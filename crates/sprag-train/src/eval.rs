@@ -56,7 +56,7 @@
 //!   [`Limits::batch_tokens`]: where that is not set, larger batches buy more of both.
 //! - A lucky start. The device's generator is seeded with the run's seed, and a change of a seed alone is
 //!   rejected before it runs, but code may seed anew or carry a generator of its own, and so make every run begin
-//!   alike. It shrinks the noise of its own scores; confirmation by pairs measures what is left.
+//!   alike. It shrinks the noise of its own scores; repeats and audits measure what is left.
 //! - Words about itself: `reported_*` facts and the loss curve are the candidate's own, never the score.
 
 mod channel;

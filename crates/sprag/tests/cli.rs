@@ -195,10 +195,7 @@ fn every_view_agrees_on_the_run() {
     let place = Place::with_task();
     place.run();
     let status = place.json(&["status", "--json"]);
-    assert_eq!(
-        (&status["headline"]["champion"], &status["counts"]["wins"]),
-        (&Value::from(1), &Value::from(1))
-    );
+    assert_eq!((&status["headline"]["tip"], &status["counts"]["wins"]), (&Value::from(1), &Value::from(1)));
     assert_eq!(status["running"], Value::from(false));
     assert!(place.done(&["status"]).out.contains("trial 1"));
 
@@ -252,10 +249,7 @@ fn a_decision_can_be_taken_back_and_the_champion_merged() {
     }
     assert_eq!(taken_back, [3, 2, 1]);
     let status = place.json(&["status", "--json"]);
-    assert_eq!(
-        (&status["headline"]["champion"], &status["counts"]["undone"]),
-        (&Value::from(0), &Value::from(3))
-    );
+    assert_eq!((&status["headline"]["tip"], &status["counts"]["undone"]), (&Value::from(0), &Value::from(3)));
     assert_eq!(place.sprag(&["undo"]).status, 1, "there is nothing left to take back");
 }
 

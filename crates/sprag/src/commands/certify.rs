@@ -15,8 +15,8 @@ use crate::ui::words;
 /// Both run under the same fresh seeds, taking turns, until the evidence is in: at most as many pairs as the
 /// gate's section in task.toml allows. A tip that is borne out becomes the certified champion, which `sprag merge`
 /// takes. One that is not is bisected: what carries the gain stays, the rest is taken back and stays reachable.
-/// `sprag run` does the same every few keeps, and before it ends for another reason than its time. The exit status is 0 when something was certified
-/// and 3 when not.
+/// `sprag run` does the same every few keeps, and before it ends for another reason than its time. The exit status
+/// is 0 when something was certified and 3 when not.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: sprag certify && sprag merge")]
 pub struct Args {

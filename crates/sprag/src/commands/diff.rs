@@ -12,7 +12,7 @@ use crate::exit_code::ExitCode;
 
 /// Show what a trial changed, as a unified diff
 ///
-/// Without a number: all that the champion changed against the code the run began with. The output can be
+/// Without a number: all that the tip changed against the code the run began with. The output can be
 /// given to `git apply` as it is.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: sprag diff 12\n         sprag diff | git apply")]

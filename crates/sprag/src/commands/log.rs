@@ -9,7 +9,7 @@ use crate::ui::words;
 /// List the trials of a run, one line each
 ///
 /// A gain is positive when better. It stands with its interval and what it rests on: one screening run, or
-/// pairs of runs of candidate and incumbent under the same seeds.
+/// repeats under fresh seeds.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: sprag log --verdict win\n         sprag log --json | jq .title")]
 pub struct Args {

@@ -20,7 +20,7 @@ const SEEN: f64 = 0.05;
 
 /// Show a run's noise: its size and how well that is known, tails, drift, speed against score
 ///
-/// Everything comes from code that was executed more than once: repeats of the baseline, and pairs. Screening
+/// Everything comes from code that was executed more than once: the baseline, repeats, anchors, audits. Screening
 /// runs are left out, because those that were followed by others had been selected for being good. Reads the
 /// ledger alone: it disturbs no run that is under way.
 #[derive(Debug, clap::Args)]

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use sprag_engine::proposer::ProposerSpec;
-use sprag_engine::record::{Budget, Policy};
+use sprag_engine::record::{Budget, Policy, TrialId};
 use sprag_engine::runner;
 use sprag_engine::sandbox::Capabilities;
 use sprag_engine::state::State;
@@ -215,21 +215,36 @@ fn same_budget(args: &Args, task: &Task) -> anyhow::Result<()> {
     Err(failure.hint("leave `--budget` out, or choose another folder with `--dir`").into())
 }
 
+/// The commands that have something to do after what the run found.
 fn next_steps(task_dir: &Path, context: &Context) -> anyhow::Result<()> {
+    let (state, _) = runner::load(task_dir, None)?;
+    let found = |trial: Option<TrialId>| trial.is_some_and(|trial| trial != 0);
     let program = context.program_word();
     let here = std::env::current_dir().unwrap_or_default();
     let task = quoted(&task_dir.strip_prefix(&here).unwrap_or(task_dir).to_string_lossy());
+    let mut steps = Vec::new();
+    if found(state.incumbent) {
+        steps.push(("diff", "", "what the tip changed"));
+    }
+    if !state.uncertified().is_empty() {
+        steps.push(("certify", "", "audit what was kept and not certified yet"));
+    }
+    if found(state.certified) {
+        steps.push(("merge", "", "bring the certified champion to the task's main branch"));
+    }
+    steps.push(("noise", "", "how large the noise is, and how well that is known"));
+    steps.push(("run", " --for 30m", "go on"));
+    steps.push(("run", " --new --proposer 'command:YOUR-AGENT'", "let an agent propose"));
     println_or_stop("")?;
     println_or_stop("next")?;
-    println_or_stop(&format!("  {program} diff --task {task}              what the champion changed"))?;
-    println_or_stop(&format!("  {program} run --task {task} --for 30m     go on"))?;
-    println_or_stop(&format!(
-        "  {program} certify --task {task}           audit what was kept and not certified yet"
-    ))?;
-    println_or_stop(&format!(
-        "  {program} merge --task {task}             bring the certified champion to the task's main branch"
-    ))?;
-    println_or_stop(&format!("  {program} run --task {task} --new --proposer 'command:YOUR-AGENT'"))
+    let lines =
+        steps.iter().map(|(verb, options, what)| (format!("{program} {verb} --task {task}{options}"), what));
+    let lines: Vec<_> = lines.collect();
+    let width = lines.iter().map(|(line, _)| line.chars().count()).max().unwrap_or(0);
+    for (line, what) in lines {
+        println_or_stop(&format!("  {line:<width$}  {what}"))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -21,8 +21,9 @@ use crate::ui::{Tone, tame, toned, words};
 ///
 /// The baseline is measured first, several times, to learn the noise. Then each proposal is built, tried on
 /// a few steps, run on the full budget and scored by the evaluator; what looks better is run again, and what is
-/// better advances the branch `sprag/<run>`. Every few keeps, and before a run ends for another reason than its time, the tip is audited against
-/// the last certified champion with fresh seeds; what is not borne out is taken back. Your checkout is not touched. Ctrl-C once stops after recording, twice kills; the same command resumes.
+/// better advances the branch `sprag/<run>`. Every few keeps, and before a run ends for another reason than its
+/// time, the tip is audited against the last certified champion with fresh seeds; what is not borne out is taken
+/// back. Your checkout is not touched. Ctrl-C once stops after recording, twice kills; the same command resumes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: sprag run --for 30m
          sprag run --new --proposer 'command:my-agent --once' --trials 20")]
@@ -167,7 +168,7 @@ fn write_reports(args: &TaskArgs, also: Option<PathBuf>, context: &Context) -> V
     written
 }
 
-/// The run in a few lines: champion, wins, invalid trials by reason, where the time went.
+/// The run in a few lines: what is certified, the tip, wins, invalid trials by reason, where the time went.
 pub fn summary(page: &Page, context: &Context) -> anyhow::Result<()> {
     println_or_stop("")?;
     let Some(headline) = &page.headline else {

@@ -11,7 +11,7 @@ use crate::exit_code::ExitCode;
 use crate::numbers;
 use crate::ui::words;
 
-/// Show where a run stands: champion, counts, noise floor, time
+/// Show where a run stands: what is certified, the tip, counts, noise floor, time
 ///
 /// Reads the ledger alone: it disturbs no run that is under way.
 #[derive(Debug, clap::Args)]
@@ -34,7 +34,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
             "format": page.format, "task": page.task, "run": page.run, "runs": all, "running": running,
             "finished": page.finished, "metric": page.metric, "direction": page.direction, "budget": page.budget,
             "headline": page.headline, "counts": page.counts, "time": page.time, "noise": page.noise,
-            "champion_commit": state.tip, "updated_at": page.updated_at,
+            "certified": page.certified, "tip_commit": state.tip, "updated_at": page.updated_at,
         }))?;
         return Ok(ExitCode::Success);
     }

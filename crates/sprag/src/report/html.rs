@@ -11,7 +11,7 @@ use std::fmt::Write;
 use sprag_engine::record::{AuditEnd, Budget};
 use sprag_measure::stats::Interval;
 
-use super::model::{DETECTABLE_POWER, Estimate, Headline, Mark, Noise, Page};
+use super::model::{DETECTABLE_POWER, Estimate, Headline, Mark, Noise, Page, Standing};
 use super::plot::{escape, noise, shape, staircase};
 use crate::numbers;
 
@@ -117,21 +117,24 @@ fn cards(html: &mut String, page: &Page, headline: &Headline) {
             ),
         );
     };
-    let champion = format!(
-        "<a href=\"#trial-{}\">trial {}</a>: {}",
-        headline.champion,
-        headline.champion,
-        escape(&headline.title)
-    );
-    let level = match page.tentative {
-        0 => "certified",
-        _ => "tentative",
+    let own = spread(&headline.score, decimals);
+    let (value, runs) = match headline.standing {
+        Some(Standing { mean, standard_error }) => {
+            let [mean, error] = [mean, standard_error].map(|value| numbers::plain(value, decimals));
+            (
+                format!("{mean} <small>&plusmn; {error} standard error</small>"),
+                format!("; its own runs: {own}"),
+            )
+        }
+        None => (own, String::new()),
     };
-    card(
-        &format!("Tip, {}", escape(&page.metric)),
-        &spread(&headline.score, decimals),
-        &format!("{champion} ({level})"),
-    );
+    let tip = format!("<a href=\"#trial-{0}\">trial {0}</a>: {1}", headline.tip, escape(&headline.title));
+    let level = match (headline.tip, page.tentative) {
+        (0, _) => "",
+        (_, 0) => " (certified)",
+        _ => " (tentative)",
+    };
+    card(&format!("Tip, {}", escape(&page.metric)), &value, &format!("{tip}{level}{runs}"));
     let (value, note) = certified(page);
     card("Certified champion", &value, &note);
     match &headline.gain {
@@ -144,7 +147,7 @@ fn cards(html: &mut String, page: &Page, headline: &Headline) {
                 percent(gain.estimate, headline.baseline.mean)
             ),
         ),
-        None => card("Gain over the baseline", "none yet", "the baseline is still the champion"),
+        None => card("Gain over the baseline", "none yet", "the baseline is still the tip"),
     }
     card("Baseline", &spread(&headline.baseline, decimals), "the code as it was, measured first");
     match headline.detectable {
@@ -158,7 +161,7 @@ fn cards(html: &mut String, page: &Page, headline: &Headline) {
                 page.policy.alpha
             ),
         ),
-        None => card("Smallest gain it can see", "unknown", "the noise is not known"),
+        None => card("Smallest gain it can see", "none", "this policy tells no gain from noise"),
     }
     html.push_str("</section>\n");
 }
@@ -284,9 +287,9 @@ fn trials(html: &mut String, page: &Page) {
     html.push_str(&staircase::staircase(page, "narrow", 400.0));
     legend(html);
     html.push_str(
-        "<figcaption>Each trial stands at its incumbent's level moved by the gain estimated for it; the bar is the \
-         gate's interval. The line is the incumbent: the baseline's mean, then moved by each kept gain. An arrow at \
-         the edge: far outside of the picture.</figcaption>\n</figure>\n</section>\n",
+        "<figcaption>The line is the incumbent, where all runs of it and of what it was made from place it. What was \
+         kept stands on it; everything else at its incumbent's level moved by the gain estimated for it. The bar is \
+         the interval. An arrow at the edge: far outside of the picture.</figcaption>\n</figure>\n</section>\n",
     );
 }
 

@@ -163,18 +163,30 @@ impl Estimate {
     }
 }
 
+/// An estimate of a true score.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Standing {
+    /// The estimate, `gate::level`.
+    pub mean: f64,
+    /// Its standard error.
+    pub standard_error: f64,
+}
+
 /// The answer of the run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Headline {
-    /// Trial whose code is the champion.
-    pub champion: TrialId,
+    /// The last trial that was kept.
+    pub tip: TrialId,
     /// Its title.
     pub title: String,
-    /// Its score. Its screening run is left out: it was selected for being good.
+    /// Its own runs. Its screening run is left out: it was selected for being good.
     pub score: Estimate,
+    /// Where it stands: its own runs with what the code that it was made from showed, so that luck in the runs that
+    /// selected it is pulled back. `None` without statistics.
+    pub standing: Option<Standing>,
     /// The baseline's score.
     pub baseline: Estimate,
-    /// Advantage over the baseline, positive when better; `None` while the baseline is the champion.
+    /// Advantage over the baseline, positive when better; `None` while the baseline is the tip.
     pub gain: Option<Interval>,
     /// Advantage that a candidate must really have to win with probability [`DETECTABLE_POWER`].
     pub detectable: Option<f64>,
@@ -395,7 +407,8 @@ pub struct TrialView {
     pub deletions: u32,
     /// Advantage over its incumbent.
     pub effect: Option<EffectView>,
-    /// Where it stands on the metric's axis: its incumbent's level moved by its advantage.
+    /// Where it stands on the metric's axis: of kept code `gate::level`, of other code its incumbent's level moved by
+    /// its advantage. Under the naive policy kept code stands at the mean of its own runs.
     pub level: Option<f64>,
     /// Interval of its level, lower value first.
     pub level_interval: Option<[f64; 2]>,

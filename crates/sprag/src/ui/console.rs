@@ -240,7 +240,7 @@ impl Screen {
         self.talk(&line);
     }
 
-    /// What is executed, in words: `baseline run 2 of 10`, `run`, `repeat 1`, `audit 2, pair 1, tip`.
+    /// What is executed, in words: `baseline run 2 of up to 10`, `run`, `repeat 1`, `audit 2, pair 1, tip`.
     fn what(&self, now: &Now) -> String {
         let Some(measure) = &now.measure else { return "run".to_owned() };
         let trial = self.state.trial(now.trial);
@@ -249,7 +249,7 @@ impl Screen {
                 let repeats = self.state.run.as_ref().map_or(0, |run| run.policy.baseline_repeats);
                 // Those that were disturbed or interrupted do not count.
                 let scored = trial.into_iter().flat_map(|trial| trial.scores(trial.id, Purpose::Baseline));
-                format!("baseline run {} of {repeats}", scored.count() + 1)
+                format!("baseline run {} of up to {repeats}", scored.count() + 1)
             }
             Purpose::Confirm if measure.arm != now.trial => "incumbent beside it".to_owned(),
             Purpose::Confirm => {

@@ -7,7 +7,9 @@ use sprag_measure::stats::Interval;
 
 use crate::numbers;
 use crate::report::html;
-use crate::report::model::{AuditView, Counts, EffectView, Estimate, Headline, Mark, Page, TrialView};
+use crate::report::model::{
+    AuditView, Counts, EffectView, Estimate, Headline, Mark, Page, Standing, TrialView,
+};
 
 use super::{Tone, tame, toned};
 
@@ -98,6 +100,9 @@ pub fn floor(page: &Page) -> String {
             page.metric,
             numbers::plain(detectable, page.decimals)
         ),
+        None if page.headline.is_some() => {
+            format!("floor     {}: none, this policy tells no gain from noise", page.metric)
+        }
         None => format!("floor     {}: not known before the baseline is measured", page.metric),
     }
 }
@@ -130,7 +135,7 @@ pub fn audit_line(audit: &AuditView, decimals: usize) -> String {
     )
 }
 
-/// The champion with its gain over the baseline, as lines.
+/// What is certified and the tip with its gain over the baseline, as lines.
 pub fn headline(headline: &Headline, page: &Page) -> Vec<String> {
     let decimals = page.decimals;
     let mut lines =
@@ -145,8 +150,8 @@ pub fn headline(headline: &Headline, page: &Page) -> Vec<String> {
     match &headline.gain {
         None => lines.push("tip       the baseline: nothing better was found yet".to_owned()),
         Some(gain) => {
-            let id = headline.champion;
-            let score = estimate(&headline.score, decimals);
+            let id = headline.tip;
+            let score = stands(headline, decimals);
             let level = match page.tentative {
                 0 => "certified".to_owned(),
                 1 => "1 keep tentative".to_owned(),
@@ -176,8 +181,10 @@ pub fn headline(headline: &Headline, page: &Page) -> Vec<String> {
         ));
     }
     lines.extend(early_stops(page.early_stops));
-    if page.disturbed > 0 {
-        lines.push(format!("machine   {} executions were disturbed and made again", page.disturbed));
+    match page.disturbed {
+        0 => {}
+        1 => lines.push("machine   1 execution was disturbed and made again".to_owned()),
+        n => lines.push(format!("machine   {n} executions were disturbed and made again")),
     }
     lines
 }
@@ -189,6 +196,18 @@ fn early_stops(EarlyStops { stopped, run_on, kept }: EarlyStops) -> Option<Strin
             "stopped   {stopped} early; {run_on} run on to measure false stops, of which {kept} were kept (false stops)"
         )
     })
+}
+
+/// `2.3967 ± 0.0091 (standard error), own runs 2.3910 ± 0.0370 (sd, n=5)`.
+fn stands(headline: &Headline, decimals: usize) -> String {
+    let own = estimate(&headline.score, decimals);
+    match headline.standing {
+        Some(Standing { mean, standard_error }) => {
+            let [mean, error] = [mean, standard_error].map(|value| numbers::plain(value, decimals));
+            format!("{mean} ± {error} (standard error), own runs {own}")
+        }
+        None => own,
+    }
 }
 
 /// `26 trials: 5 wins, 8 losses, ...`; what did not happen is left out.

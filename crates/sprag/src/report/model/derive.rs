@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sprag_engine::record::{
-    Budget, Direction, Effect, Outcome, Policy, Purpose, Reason, Score, TrialId, Verdict,
+    Budget, Direction, Effect, Outcome, Policy, Preset, Purpose, Reason, Score, TrialId, Verdict,
 };
 use sprag_engine::state::{Audit, Run, State, Trial};
 use sprag_engine::{gate, session};
@@ -12,7 +12,7 @@ use sprag_measure::stats::{self, Interval};
 
 use super::{
     AuditView, Counts, Curve, DETECTABLE_POWER, EffectView, Estimate, Extras, FORMAT, FactView, Headline,
-    Mark, MeasurementView, Noise, Page, Repeat, Scoring, TimeSplit, TrialView,
+    Mark, MeasurementView, Noise, Page, Repeat, Scoring, Standing, TimeSplit, TrialView,
 };
 use crate::numbers;
 
@@ -74,9 +74,10 @@ pub fn page(state: &State, extras: Extras) -> Option<Page> {
     })
 }
 
-/// Where each code stands on the metric's axis: the baseline's mean, then each win's gain added up.
+/// Where each kept code stands on the metric's axis, by the same rule as the headline. Gains that were added up
+/// would be too good: each is of a candidate that was kept because it looked good.
 struct Levels {
-    of: BTreeMap<TrialId, f64>,
+    of: BTreeMap<TrialId, (f64, Option<Interval>)>,
     sign: f64,
 }
 
@@ -84,49 +85,64 @@ impl Levels {
     fn of(state: &State) -> Levels {
         // A gain moves the level down when lower is better.
         let sign = if state.direction() == Direction::Lower { -1.0 } else { 1.0 };
-        let mut levels = Levels { of: BTreeMap::new(), sign };
+        let naive = state.run.as_ref().is_some_and(|run| run.policy.preset == Preset::Naive);
+        let freedom = session::noise(state).freedom;
+        let confidence = 1.0 - 2.0 * alpha(state);
+        let mut of = BTreeMap::new();
         for trial in &state.trials {
+            let runs = state.scores_of(trial.id).len();
             let level = match &trial.verdict {
-                Some(Verdict::Baseline { mean, .. }) => Some(*mean),
-                Some(Verdict::Win(effect)) => levels.moved(trial.parent_trial, effect.gain),
+                Some(Verdict::Baseline { mean, sd, n }) => {
+                    let n = f64::from(*n);
+                    let interval = stats::interval(*mean, sd / n.sqrt(), n - 1.0, confidence, n as usize);
+                    Some((*mean, interval))
+                }
+                Some(Verdict::Win(_)) if naive => {
+                    let scores: Vec<f64> =
+                        state.scores_of(trial.id).into_iter().map(|(_, value)| value).collect();
+                    stats::mean(&scores).map(|mean| (mean, None))
+                }
+                Some(Verdict::Win(_)) => {
+                    standing(state, trial.id).map(|Standing { mean, standard_error }| {
+                        (mean, stats::interval(mean, standard_error, freedom, confidence, runs))
+                    })
+                }
                 _ => None,
             };
             if let Some(level) = level {
-                levels.of.insert(trial.id, level);
+                of.insert(trial.id, level);
             }
         }
-        levels
+        Levels { of, sign }
     }
 
     fn get(&self, trial: Option<TrialId>) -> Option<f64> {
-        self.of.get(&trial?).copied()
+        self.of.get(&trial?).map(|(mean, _)| *mean)
     }
 
     fn moved(&self, parent: Option<TrialId>, gain: f64) -> Option<f64> {
         Some(self.get(parent)? + self.sign * gain)
+    }
+
+    /// Of kept code where it stands; of other code its incumbent's level, moved by what it was measured to gain.
+    fn place(&self, trial: &Trial) -> (Option<f64>, Option<[f64; 2]>) {
+        if let Some((mean, interval)) = self.of.get(&trial.id) {
+            return (Some(*mean), interval.map(|interval| [interval.low, interval.high]));
+        }
+        let Some(effect) = trial.effect() else { return (None, None) };
+        let ends = [effect.low, effect.high].map(|gain| self.moved(trial.parent_trial, gain));
+        let interval = match ends {
+            [Some(one), Some(other)] => Some([one.min(other), one.max(other)]),
+            _ => None,
+        };
+        (self.moved(trial.parent_trial, effect.gain), interval)
     }
 }
 
 fn trial_view(state: &State, trial: &Trial, levels: &Levels, diff: Option<String>) -> TrialView {
     let proposed = trial.proposed.as_ref();
     let effect = trial.effect();
-    let (level, level_interval) = match (&trial.verdict, effect) {
-        (Some(Verdict::Baseline { mean, sd, n }), _) => {
-            let n = f64::from(*n);
-            let interval =
-                stats::interval(*mean, sd / n.sqrt(), n - 1.0, 1.0 - 2.0 * alpha(state), n as usize);
-            (Some(*mean), interval.map(|interval| [interval.low, interval.high]))
-        }
-        (_, Some(effect)) => {
-            let ends = [effect.low, effect.high].map(|gain| levels.moved(trial.parent_trial, gain));
-            let interval = match ends {
-                [Some(one), Some(other)] => Some([one.min(other), one.max(other)]),
-                _ => None,
-            };
-            (levels.moved(trial.parent_trial, effect.gain), interval)
-        }
-        _ => (None, None),
-    };
+    let (level, level_interval) = levels.place(trial);
     TrialView {
         id: trial.id,
         mark: Mark::of(trial),
@@ -284,31 +300,48 @@ fn alpha(state: &State) -> f64 {
 
 fn headline(state: &State, policy: &Policy) -> Option<Headline> {
     let (mean, sd, n) = state.baseline()?;
-    let champion = state.trial(state.incumbent?)?;
-    let mut scores = session::unbiased_scores(state, champion.id);
+    let tip = state.trial(state.incumbent?)?;
+    let mut scores = session::unbiased_scores(state, tip.id);
     if scores.is_empty() {
-        scores = state.scores_of(champion.id).into_iter().map(|(_, value)| value).collect();
+        scores = state.scores_of(tip.id).into_iter().map(|(_, value)| value).collect();
     }
     let n = n as usize;
     let baseline = Estimate { mean, sd: (n > 1).then_some(sd), n };
-    let score = if champion.id == 0 { baseline } else { Estimate::of(&scores)? };
+    let score = if tip.id == 0 { baseline } else { Estimate::of(&scores)? };
+    let standing = standing(state, tip.id).filter(|_| tip.id != 0 && policy.preset != Preset::Naive);
+    let gain = gain_over(state, score, standing, baseline, policy);
     Some(Headline {
-        champion: champion.id,
-        title: if champion.id == 0 { "the baseline".to_owned() } else { champion.title().to_owned() },
+        tip: tip.id,
+        title: if tip.id == 0 { "the baseline".to_owned() } else { tip.title().to_owned() },
         score,
+        standing,
         baseline,
-        gain: (champion.id != 0).then(|| gain_over(score, baseline, state.direction(), policy)).flatten(),
+        gain: gain.filter(|_| tip.id != 0),
         detectable: session::detectable(state, DETECTABLE_POWER),
     })
 }
 
-/// Difference of two means with the baseline's noise taken for both: a champion that ran once has no spread
-/// of its own.
-fn gain_over(score: Estimate, baseline: Estimate, direction: Direction, policy: &Policy) -> Option<Interval> {
-    let inverse = 1.0 / score.n as f64 + 1.0 / baseline.n as f64;
-    let gain = gate::advantage(score.mean, baseline.mean, direction);
-    let freedom = baseline.n as f64 - 1.0;
-    stats::interval(gain, baseline.sd? * inverse.sqrt(), freedom, 1.0 - 2.0 * policy.alpha, score.n)
+fn standing(state: &State, arm: TrialId) -> Option<Standing> {
+    let level = session::level(state, arm, None)?;
+    let standard_error = session::noise(state).sigma()? * level.variance.sqrt();
+    Some(Standing { mean: level.mean, standard_error })
+}
+
+/// Difference of the tip, where it stands, and the baseline's mean. Without a standing the tip's own runs count, with
+/// the pooled noise for their spread: one that ran once has none of its own.
+fn gain_over(
+    state: &State,
+    score: Estimate,
+    standing: Option<Standing>,
+    baseline: Estimate,
+    policy: &Policy,
+) -> Option<Interval> {
+    let noise = session::noise(state);
+    let own = Standing { mean: score.mean, standard_error: noise.sigma()? / (score.n as f64).sqrt() };
+    let Standing { mean, standard_error } = standing.unwrap_or(own);
+    let error = standard_error.hypot(noise.sigma()? / (baseline.n as f64).sqrt());
+    let gain = gate::advantage(mean, baseline.mean, state.direction());
+    stats::interval(gain, error, noise.freedom, 1.0 - 2.0 * policy.alpha, score.n)
 }
 
 fn noise(state: &State) -> Option<Noise> {
@@ -513,6 +546,21 @@ mod tests {
         assert_eq!(page.scoring.as_ref().map(|scoring| scoring.seconds.n), Some(all - 8));
         assert!(page.time.total_seconds >= page.time.train_seconds, "{:?}", page.time);
         assert!(fixture::filled_page().trials.iter().all(|trial| trial.second.is_none()));
+    }
+
+    #[test]
+    fn the_line_of_the_picture_ends_where_the_headline_stands() {
+        let page = fixture::filled_page();
+        let headline = page.headline.as_ref().expect("it has a baseline");
+        assert_ne!(headline.tip, 0, "something was kept");
+        let stands = headline.standing.expect("kept by statistics").mean;
+        let tip = &page.trials[headline.tip as usize];
+        assert_eq!(tip.level, Some(stands));
+        let [low, high] = tip.level_interval.expect("of its standing");
+        assert!(low < stands && stands < high);
+        // The gain that it was kept for is the luckier figure, and is not what the line shows.
+        let gain = tip.effect.as_ref().expect("measured").gain;
+        assert!((tip.incumbent_level.expect("it had one") - stands - gain).abs() > 1e-9);
     }
 
     #[test]

@@ -143,8 +143,8 @@ fn incumbent_path(page: &Page, x: &Scale, y: &Scale) -> String {
         }
         level = next.or(level);
     }
-    let champion = page.headline.as_ref().and_then(|headline| page.trials.get(headline.champion as usize));
-    if let (Some(_), Some(level)) = (level, champion.and_then(|champion| champion.level)) {
+    let tip = page.headline.as_ref().and_then(|headline| page.trials.get(headline.tip as usize));
+    if let (Some(_), Some(level)) = (level, tip.and_then(|tip| tip.level)) {
         let last = page.trials.last().map_or(0.0, |trial| f64::from(trial.id));
         let end = x.at(last + 0.5);
         push(&mut path, format_args!("H{:.1}V{:.1}H{end:.1}", x.at(last + 0.25), y.at(level)));
