@@ -7,6 +7,7 @@ pub mod content;
 pub mod hypotheses;
 
 mod admission;
+mod answer;
 mod brief;
 mod command;
 mod knobs;
@@ -22,7 +23,7 @@ use sprag_measure::process::Cancel;
 
 pub use admission::{Admitted, admit, content_of};
 
-use crate::record::TrialId;
+use crate::record::{Spending, TrialId};
 use crate::repo::Repo;
 use crate::state::State;
 use crate::task::{Task, nearest};
@@ -55,7 +56,7 @@ pub struct Brief<'a> {
 }
 
 /// What was changed, in words.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Proposal {
     /// One line.
     pub title: String,
@@ -65,6 +66,10 @@ pub struct Proposal {
     pub family: Option<String>,
     /// The open line of `hypotheses.md` that it tries.
     pub idea: Option<String>,
+    /// The gain that it expects, in units of the metric, positive when better.
+    pub expected_gain: Option<f64>,
+    /// What its proposer learned from the last decided trial.
+    pub lesson: Option<String>,
 }
 
 /// Why there is no proposal.
@@ -82,6 +87,10 @@ pub trait Proposer {
     fn name(&self) -> &str;
     /// Edits the worktree and says what it did.
     fn propose(&mut self, brief: &Brief<'_>) -> Result<Proposal, Declined>;
+    /// What the last asking cost, asked for once after each; `None` from proposers that cost nothing.
+    fn spent(&mut self) -> Option<Spending> {
+        None
+    }
     /// True when it can mend what it proposed after a failed build.
     fn can_repair(&self) -> bool;
     /// True when it has a fixed number of proposals: then many rejected in a row do not mean that it goes in

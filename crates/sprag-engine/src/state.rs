@@ -9,8 +9,8 @@ use serde::Serialize;
 use crate::gate::chain::Chain;
 use crate::gate::curve::WOULD_HAVE_STOPPED;
 use crate::record::{
-    AuditEnd, AuditId, CommitId, Direction, Effect, Invalid, Measure, MeasureId, Outcome, Proposed, Purpose,
-    Reason, Record, RunStarted, Score, TrialId, Verdict,
+    Asked, AuditEnd, AuditId, CommitId, Direction, Effect, Invalid, Measure, MeasureId, Outcome, Proposed,
+    Purpose, Reason, Record, RunStarted, Score, Spending, TrialId, Verdict,
 };
 
 /// Everything that the ledger says.
@@ -48,6 +48,8 @@ pub struct State {
     pub next_measure: MeasureId,
     /// Set when the run ended by itself.
     pub finished: Option<String>,
+    /// What proposers cost so far, also for trials that never came to be.
+    pub spent: Spending,
     /// Why the last proposer stopped, if it did.
     pub proposer_stopped: Option<String>,
     /// How trials were confined, from first to last.
@@ -137,6 +139,8 @@ pub struct Trial {
     pub parent: CommitId,
     /// Trial that was the incumbent then.
     pub parent_trial: Option<TrialId>,
+    /// Askings of a proposer that cost something, in order.
+    pub asked: Vec<Asked>,
     /// The proposal, its last attempt.
     pub proposed: Option<Proposed>,
     /// Builds, one for each attempt that ended.
@@ -149,6 +153,8 @@ pub struct Trial {
     pub verdict: Option<Verdict>,
     /// Its reason in plain words.
     pub reason: Option<String>,
+    /// What it taught, in at most two sentences.
+    pub lesson: Option<String>,
     /// The branch moved to it.
     pub kept: bool,
     /// The decision was taken back.
@@ -330,6 +336,11 @@ impl State {
                 self.trials.truncate(*trial as usize);
                 self.proposer_stopped = Some(reason.clone());
             }
+            Record::Asked(asked) => {
+                self.spent = self.spent.plus(asked.spending);
+                self.trial_entry(asked.trial).asked.push(asked.clone());
+            }
+            Record::Lesson { trial, text, .. } => self.trial_entry(*trial).lesson = Some(text.clone()),
             Record::BuildStarted { trial, .. } => self.trial_entry(*trial).build_pending = true,
             Record::Built { trial, seconds, error, timed_out, .. } => {
                 let entry = self.trial_entry(*trial);

@@ -4,14 +4,12 @@
 //! `proposal.json` beside the brief; if it says nothing, the changed files speak.
 
 use std::ffi::OsString;
-use std::path::Path;
 use std::time::Duration;
 
-use serde::Deserialize;
 use sprag_measure::process::{self, End, Limits, Stream};
 
 use super::hypotheses::{self, Idea};
-use super::{Brief, Declined, Proposal, Proposer, brief};
+use super::{Brief, Declined, Proposal, Proposer, answer, brief};
 
 /// The command proposer.
 pub struct CommandProposer {
@@ -19,25 +17,6 @@ pub struct CommandProposer {
     pub(super) command: String,
     pub(super) timeout: Duration,
     pub(super) environment: Vec<(OsString, OsString)>,
-}
-
-/// `proposal.json`, all of it optional.
-#[derive(Debug, Default, Deserialize)]
-struct Answer {
-    title: Option<String>,
-    hypothesis: Option<String>,
-    family: Option<String>,
-    /// The text of an open idea, or its number in the brief.
-    idea: Option<IdeaRef>,
-    /// Set when there is nothing left to propose: why.
-    exhausted: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum IdeaRef {
-    Number(usize),
-    Text(String),
 }
 
 impl Proposer for CommandProposer {
@@ -59,22 +38,7 @@ impl Proposer for CommandProposer {
         let open: Vec<&Idea> = ideas.iter().filter(|idea| !idea.done).collect();
         brief::write(brief, &open).map_err(failed("write the brief"))?;
         self.run(brief)?;
-        let answer = read_answer(&brief.brief_dir.join("proposal.json"))?;
-        let answer = answer.or_else(|| earlier_answer(brief)).unwrap_or_default();
-        if let Some(reason) = answer.exhausted {
-            return Err(Declined::Exhausted(one_line(&reason)));
-        }
-        let idea = answer.idea.as_ref().and_then(|idea| find(idea, &open)).or_else(|| {
-            let named = [answer.title.as_deref(), answer.hypothesis.as_deref()];
-            open.iter().find(|idea| named.contains(&Some(idea.text.as_str()))).map(|idea| idea.text.clone())
-        });
-        let title = answer.title.map(|title| one_line(&title)).filter(|title| !title.is_empty());
-        Ok(Proposal {
-            title: title.or_else(|| idea.clone()).unwrap_or_else(|| title_of(brief)),
-            hypothesis: answer.hypothesis.filter(|text| !text.trim().is_empty()),
-            family: answer.family.map(|family| one_line(&family)).filter(|family| !family.is_empty()),
-            idea,
-        })
+        answer::read(brief)?.into_proposal(brief, &open)
     }
 }
 
@@ -109,58 +73,5 @@ impl CommandProposer {
             end if last.is_empty() => Err(Declined::Failed(format!("the command {end}"))),
             end => Err(Declined::Failed(format!("the command {end}: {last}"))),
         }
-    }
-}
-
-fn find(idea: &IdeaRef, open: &[&Idea]) -> Option<String> {
-    match idea {
-        IdeaRef::Number(number) => open.get(number.checked_sub(1)?).map(|idea| idea.text.clone()),
-        IdeaRef::Text(text) => {
-            open.iter().find(|idea| idea.text == text.trim()).map(|idea| idea.text.clone())
-        }
-    }
-}
-
-fn read_answer(path: &Path) -> Result<Option<Answer>, Declined> {
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(cause) => return Err(Declined::Failed(format!("read proposal.json: {cause}"))),
-    };
-    let answer = serde_json::from_slice(&bytes);
-    answer
-        .map(Some)
-        .map_err(|cause| Declined::Failed(format!("proposal.json is not as the brief says: {cause}")))
-}
-
-/// What was said of a proposal that is to be repaired holds for its repair.
-fn earlier_answer(brief: &Brief<'_>) -> Option<Answer> {
-    let proposed = brief.state.trial(brief.trial)?.proposed.clone().filter(|_| brief.repair.is_some())?;
-    Some(Answer {
-        title: Some(proposed.title),
-        hypothesis: proposed.hypothesis,
-        family: proposed.family,
-        idea: proposed.idea.map(IdeaRef::Text),
-        exhausted: None,
-    })
-}
-
-fn one_line(text: &str) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(120) {
-        Some((end, _)) => format!("{}...", &line[..end]),
-        None => line,
-    }
-}
-
-/// What changed, for those who did not say: `src/train.rs`, `3 files`.
-fn title_of(brief: &Brief<'_>) -> String {
-    let parent = brief.state.trial(brief.trial).map(|trial| trial.parent.as_str()).unwrap_or_default();
-    let changes = brief.repo.changes(brief.worktree, parent).unwrap_or_default();
-    let paths: Vec<&str> = changes.iter().map(|change| change.path.as_str()).collect();
-    match paths.as_slice() {
-        [] => "no change".to_owned(),
-        [one] => format!("change {one}"),
-        [first, rest @ ..] => format!("change {first} and {} more", rest.len()),
     }
 }

@@ -84,8 +84,7 @@ fn describe(file: &str, text: &str) -> Proposal {
     Proposal {
         title: first.filter(|title| !title.is_empty()).unwrap_or(stem).to_owned(),
         hypothesis: (!rest.is_empty()).then(|| rest.join(" ")),
-        family: None,
-        idea: None,
+        ..Proposal::default()
     }
 }
 

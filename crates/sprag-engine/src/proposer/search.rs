@@ -66,7 +66,7 @@ impl Proposer for Search {
             ),
             hypothesis: Some(hypothesis(&chosen, &knobs, &memory)),
             family: Some(chosen.knob.family),
-            idea: None,
+            ..Proposal::default()
         })
     }
 }

@@ -248,13 +248,15 @@ fn command_reads_the_brief_edits_the_worktree_and_answers() {
         grep -q '| 1 | WIN | +2.0 \[+1.0, +3.0\] | RATE 1 -> 2 | because \\| so |' "$SPRAG_BRIEF" &&
         grep -q 'cpu: made up' "$SPRAG_BRIEF" && grep -q 'gain_in_sigma": 2' "$SPRAG_BRIEF_DIR/history.json" &&
         echo 'let rate = 1;' > src/train.rs &&
-        printf '%s' '{"title": "Halve\n it", "hypothesis": "smoother", "family": "rates", "idea": 2, "more": 1}' > "$SPRAG_BRIEF_DIR/proposal.json""#;
+        printf '%s' '{"title": "Halve\n it", "hypothesis": "smoother", "family": "rates", "idea": 2, "expected_gain": 0.02, "more": 1}' > "$SPRAG_BRIEF_DIR/proposal.json""#;
     let proposal = bench.propose(script, None).unwrap();
     let expect = Proposal {
         title: "Halve it".into(),
         hypothesis: Some("smoother".into()),
         family: Some("rates".into()),
         idea: Some("halve the rate".into()),
+        expected_gain: Some(0.02),
+        ..Proposal::default()
     };
     assert_eq!(proposal, expect);
     let silent = bench.propose("command:echo 'let rate = 1;' > src/train.rs", None).unwrap();

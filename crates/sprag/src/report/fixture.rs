@@ -190,6 +190,7 @@ impl Builder {
                 title: title.to_owned(),
                 hypothesis: Some(format!("{title}: more steps fit into the budget & the loss <falls>")),
                 idea: None,
+                expected_gain: None,
                 family: title.split(' ').next().map(str::to_owned),
                 content: format!("{trial:064x}"),
                 paths: vec!["src/train.rs".to_owned()],

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{Flow, Steps};
 use crate::event::{Event, Phase};
 use crate::proposer::{self, Brief, Declined, Proposal};
-use crate::record::{Invalid, Proposed, Reason, Record, TrialId, Verdict};
+use crate::record::{Asked, Invalid, Proposed, Reason, Record, TrialId, Verdict};
 use crate::repo::RepoError;
 use crate::runner::EngineError;
 
@@ -51,7 +51,15 @@ impl Steps<'_> {
             repo: &self.repo,
             cancel: &self.setup.kill,
         };
-        let flow = match self.proposers[index].propose(&brief) {
+        let answer = self.proposers[index].propose(&brief);
+        if let Some(spending) = self.proposers[index].spent() {
+            let end = match &answer {
+                Ok(_) => "proposed".to_owned(),
+                Err(Declined::Exhausted(reason) | Declined::Failed(reason)) => reason.clone(),
+            };
+            self.append(Record::Asked(Asked { trial: id, proposer: trial.proposer.clone(), spending, end }))?;
+        }
+        let flow = match answer {
             Ok(proposal) => {
                 self.admit(id, attempt, &worktree, proposal)?;
                 Flow::On
@@ -81,7 +89,8 @@ impl Steps<'_> {
             title: change.title,
             hypothesis: change.hypothesis,
             family: change.family,
-            idea: None,
+            expected_gain: change.expected_gain,
+            ..Proposal::default()
         };
         let worktree = self.layout.asking(&self.run, id, self.ledger.next_seq());
         match self.repo.replay(&first.parent, &change.commit, &onto, &message(&proposal)) {
@@ -159,6 +168,7 @@ impl Steps<'_> {
             hypothesis: proposal.hypothesis,
             family: proposal.family,
             idea: proposal.idea,
+            expected_gain: proposal.expected_gain,
             content: admitted.content,
             paths: admitted.paths,
             insertions,
