@@ -59,6 +59,8 @@ pub enum Phase {
     Run,
     /// The evaluator scores.
     Evaluate,
+    /// The guard commands run.
+    Guard,
 }
 
 /// Where a phase stands; what is not known is `None`.

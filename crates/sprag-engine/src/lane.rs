@@ -22,6 +22,10 @@ pub struct Arm {
     pub worktree: PathBuf,
     /// What its build kept.
     pub out: PathBuf,
+    /// A checkout of the commit that the run began with, there when [`Task::needs_pristine`] says so.
+    ///
+    /// [`Task::needs_pristine`]: crate::task::Task::needs_pristine
+    pub pristine: PathBuf,
 }
 
 /// One execution of an arm.
@@ -47,6 +51,8 @@ pub enum JobPhase {
     Smoke,
     /// A score on the sealed holdout.
     Holdout,
+    /// The guard commands instead of the run, and no score.
+    Guard,
 }
 
 impl JobPhase {
@@ -56,6 +62,7 @@ impl JobPhase {
             JobPhase::Run => "run",
             JobPhase::Smoke => "smoke",
             JobPhase::Holdout => "holdout",
+            JobPhase::Guard => "guard",
         }
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! Plain data. Writing belongs to `ledger`, meaning to `state`.
 
+mod guard;
 mod policy;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use guard::{GuardRule, Limit, Side};
 pub use policy::{Policy, Preset};
 
 /// Version of the ledger's lines that this program writes.
@@ -252,6 +254,9 @@ pub struct RunStarted {
     pub second: Option<SecondBudget>,
     /// Numbers of the gate that decide in this run.
     pub policy: Policy,
+    /// Limits that what is kept stays within.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guards: Vec<GuardRule>,
     /// Seed from which every seed of the run is derived.
     pub seed: u64,
     /// Names of the proposers.
@@ -457,12 +462,14 @@ pub enum Purpose {
     Second,
     /// A whole run under a part of the budget; compared with nothing but the others of that rung of the heat.
     Race,
+    /// The task's guard commands, once a trial; never a score.
+    Guard,
 }
 
 impl Purpose {
     /// True for an execution under the run's whole own budget that is scored on the validation text.
     pub fn scores(self) -> bool {
-        !matches!(self, Purpose::Smoke | Purpose::Holdout | Purpose::Second | Purpose::Race)
+        !matches!(self, Purpose::Smoke | Purpose::Holdout | Purpose::Second | Purpose::Race | Purpose::Guard)
     }
 }
 
@@ -640,6 +647,8 @@ pub enum Reason {
     Protocol,
     /// The run ended well but there is no metric in it.
     NoMetric,
+    /// A guard of the task does not hold, whatever the score.
+    Guard,
     /// The evaluator itself failed: nobody's fault but the task's.
     Evaluator,
     /// The machine was slower than usual while it ran, for reasons outside the candidate: the execution is
@@ -736,6 +745,7 @@ impl Reason {
             Reason::Shape => "shape",
             Reason::Protocol => "protocol",
             Reason::NoMetric => "no-metric",
+            Reason::Guard => "guard",
             Reason::Evaluator => "evaluator",
             Reason::Machine => "machine",
         }

@@ -45,6 +45,10 @@ pub struct Policy {
     /// Files and folders that it may read and write; each must exist.
     #[serde(with = "paths")]
     pub write: Vec<PathBuf>,
+    /// Files below writable folders that it may read and not change. Where mounts cannot be arranged this does not
+    /// hold, and nowhere against replacing a folder above them: whoever cares compares them afterwards.
+    #[serde(with = "paths", default)]
+    pub keep: Vec<PathBuf>,
     /// Device files that it may read and write, besides `/dev/null` and its like.
     #[serde(with = "paths")]
     pub devices: Vec<PathBuf>,

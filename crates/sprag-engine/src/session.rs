@@ -6,6 +6,7 @@
 mod audits;
 mod disturbance;
 mod evidence;
+mod guards;
 mod heat;
 mod second;
 
@@ -53,6 +54,8 @@ pub struct Rules {
     pub smokes: bool,
     /// The task's evaluator can score on the sealed holdout.
     pub holdout: bool,
+    /// The task has guard commands.
+    pub guards: bool,
     /// The proposer of the open trial can mend a failed build.
     pub repairs: bool,
     /// Proposers can go on for ever without anything new. One whose proposals are counted cannot.
@@ -230,12 +233,26 @@ fn step_of_preparation(state: &State, trial: &Trial, rules: Rules) -> Option<Ste
         let seed = seed_of(state, trial.id, Purpose::Smoke, 0);
         return Some(measure(state, trial, trial.id, Purpose::Smoke, seed));
     }
-    None
+    // A baseline that does not pass is found out before its repeats are paid for.
+    if trial.id == 0 { step_of_guards(state, trial, rules) } else { None }
+}
+
+/// The guard commands, once a trial.
+fn step_of_guards(state: &State, trial: &Trial, rules: Rules) -> Option<Step> {
+    let passed = |run: &Run| run.measure.purpose == Purpose::Guard && run.outcome == Some(Outcome::Passed);
+    if !rules.guards || trial.runs.iter().any(passed) {
+        return None;
+    }
+    let seed = seed_of(state, trial.id, Purpose::Guard, 0);
+    Some(measure(state, trial, trial.id, Purpose::Guard, seed))
 }
 
 /// What is due of a trial that is ready to be executed and is alone.
 fn step_of_judging(state: &State, trial: &Trial, rules: Rules) -> Step {
-    if trial.id == 0 { step_of_baseline(state, trial, rules) } else { step_of_candidate(state, trial) }
+    if let Some(broken) = guards::broken_by_a_run(state, trial) {
+        return decide_invalid(trial.id, broken.reason, broken.detail);
+    }
+    if trial.id == 0 { step_of_baseline(state, trial, rules) } else { step_of_candidate(state, trial, rules) }
 }
 
 fn step_of_baseline(state: &State, trial: &Trial, rules: Rules) -> Step {
@@ -258,7 +275,7 @@ fn step_of_baseline(state: &State, trial: &Trial, rules: Rules) -> Step {
     }
 }
 
-fn step_of_candidate(state: &State, trial: &Trial) -> Step {
+fn step_of_candidate(state: &State, trial: &Trial, rules: Rules) -> Step {
     let (policy, direction, noise) = (policy(state), state.direction(), noise(state));
     let Some(incumbent) = state.incumbent else {
         return decide_invalid(trial.id, Reason::Evaluator, "there is no incumbent to compare with".into());
@@ -281,7 +298,8 @@ fn step_of_candidate(state: &State, trial: &Trial) -> Step {
     };
     if policy.preset == Preset::Naive {
         let best = best_kept(state, direction).unwrap_or(screening);
-        return decide(trial, tentative::naive(screening, best, noise, direction, &policy));
+        let look = tentative::naive(screening, best, noise, direction, &policy);
+        return step_of_look(state, trial, incumbent, look, rules).unwrap_or_else(|| decide(trial, look));
     }
     let of = |arm: TrialId| trial.scores(arm, Purpose::Confirm).map(|(_, score)| score.value);
     let (repeats, anchors): (Vec<f64>, Vec<f64>) = (of(trial.id).collect(), of(incumbent).collect());
@@ -297,13 +315,31 @@ fn step_of_candidate(state: &State, trial: &Trial) -> Step {
     });
     match looked {
         None => decide_invalid(trial.id, Reason::Evaluator, "the noise floor is unknown".into()),
-        Some(Look::More(_)) => {
+        Some(look @ Look::More(_)) => {
+            if let Some(step) = step_of_look(state, trial, incumbent, look, rules) {
+                return step;
+            }
             let due = executions_since(state, incumbent) >= policy.anchor_every;
             let arm = if due { incumbent } else { trial.id };
             measure(state, trial, arm, Purpose::Confirm, seed)
         }
-        Some(look) => decide(trial, look),
+        Some(look) => {
+            step_of_look(state, trial, incumbent, look, rules).unwrap_or_else(|| decide(trial, look))
+        }
     }
+}
+
+/// What the guards have to say before repeats are paid for, or before it is kept.
+fn step_of_look(state: &State, trial: &Trial, incumbent: TrialId, look: Look, rules: Rules) -> Option<Step> {
+    if matches!(look, Look::Drop(_)) {
+        return None;
+    }
+    if let Some(step) = step_of_guards(state, trial, rules) {
+        return Some(step);
+    }
+    let kept = matches!(look, Look::Keep(_));
+    let broken = guards::broken_in_the_mean(state, trial.id, incumbent).filter(|_| kept)?;
+    Some(decide_invalid(trial.id, broken.reason, broken.detail))
 }
 
 /// The verdict that a look stands for.
@@ -430,6 +466,7 @@ fn seed_of(state: &State, trial: TrialId, purpose: Purpose, repeat: u32) -> u64 
         Purpose::Holdout => 8,
         Purpose::Second => 9,
         Purpose::Race => 10,
+        Purpose::Guard => 11,
     };
     [u64::from(trial), purpose, u64::from(repeat)].into_iter().fold(seed, split_mix) >> 11
 }

@@ -5,6 +5,7 @@
 mod devices;
 mod document;
 mod fixed;
+mod metric;
 mod parse;
 mod paths;
 mod placeholder;
@@ -13,16 +14,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use regex::Regex;
-
 pub use devices::Devices;
 pub use document::TaskError;
 pub(crate) use document::nearest;
 pub(crate) use fixed::hex;
+pub use metric::{Guard, JsonValue, Metric, Probe, Source};
 pub use paths::PathSet;
 pub use placeholder::{UnknownPlaceholder, Values, expand};
 
-use crate::record::{Budget, Direction, Policy, SecondBudget};
+use crate::record::{Budget, GuardRule, Policy, SecondBudget};
 
 /// Version of `task.toml` that this program reads.
 pub const FORMAT: i64 = 1;
@@ -45,10 +45,14 @@ pub struct Task {
     pub build: Option<Build>,
     /// How the artifact is run.
     pub run: Run,
-    /// Who scores; `None` when the candidate prints its own score ([`Metric::pattern`]).
+    /// Who scores; `None` when somebody else does, see [`Metric::source`].
     pub evaluate: Option<Evaluate>,
     /// What is measured.
     pub metric: Metric,
+    /// What kept code must stay within besides.
+    pub guards: Vec<Guard>,
+    /// The limits of those guards that are numbers.
+    pub guard_rules: Vec<GuardRule>,
     /// What one execution may spend.
     pub budget: Budget,
     /// What kept code may spend when it is scored once more, to tell speed from learning.
@@ -94,10 +98,32 @@ pub struct Run {
     pub timeout: Option<Duration>,
     /// As written; see [`Run::silence`].
     pub silence: Option<Duration>,
+    /// Where it runs.
+    pub tree: RunTree,
     /// Most memory of the whole process tree.
     pub memory_bytes: Option<u64>,
     /// Environment variables, values with placeholders.
     pub env: BTreeMap<String, String>,
+}
+
+/// The folder that a candidate runs in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RunTree {
+    /// Its checkout, which it may not write.
+    #[default]
+    ReadOnly,
+    /// A copy of it that is made for one execution and thrown away: for programs that write beside their sources.
+    Copy,
+}
+
+/// The folder that an evaluator runs in that follows the candidate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EvaluatorTree {
+    /// The candidate's checkout.
+    #[default]
+    Candidate,
+    /// A checkout of the commit that the run began with: no code of a candidate lies there.
+    Pristine,
 }
 
 /// Who scores.
@@ -109,21 +135,12 @@ pub struct Evaluate {
     pub channel: bool,
     /// It scores a text that no other phase shows when it is asked for the phase `holdout`.
     pub holdout: bool,
+    /// Where it runs.
+    pub tree: EvaluatorTree,
     /// Limit of an evaluator that runs after the candidate; as written.
     pub timeout: Option<Duration>,
     /// Environment variables, values with placeholders.
     pub env: BTreeMap<String, String>,
-}
-
-/// What is measured.
-#[derive(Clone, Debug)]
-pub struct Metric {
-    /// Its name, for example `val_bpb`.
-    pub name: String,
-    /// Which way is better.
-    pub direction: Direction,
-    /// Finds a self-reported score in the candidate's output: first group of the last match.
-    pub pattern: Option<Regex>,
 }
 
 /// What build and run may reach; all paths absolute.
@@ -209,6 +226,20 @@ impl Task {
     /// True when the evaluator scores a sealed holdout when it is asked for the phase `holdout`.
     pub fn has_holdout(&self) -> bool {
         self.evaluate.as_ref().is_some_and(|evaluate| evaluate.holdout)
+    }
+
+    /// True when an evaluator needs a checkout of the commit that the run began with.
+    pub fn needs_pristine(&self) -> bool {
+        let evaluate = |evaluate: &Evaluate| {
+            evaluate.tree == EvaluatorTree::Pristine
+                || evaluate.command.iter().any(|part| part.contains("{pristine}"))
+        };
+        self.evaluate.as_ref().is_some_and(evaluate)
+    }
+
+    /// True when a guard is a command, which is run once a trial.
+    pub fn has_guard_commands(&self) -> bool {
+        self.guards.iter().any(|guard| matches!(guard.probe, Probe::Command(_)))
     }
 
     /// True when a command asks for its phase: only then is a smoke test more than a full run.

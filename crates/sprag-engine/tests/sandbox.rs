@@ -13,8 +13,8 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use sprag_engine::sandbox::{
-    Capabilities, Launcher, Network, OnViolation, Policy, SETUP_FAILED, capabilities, killed_by_sandbox,
-    setup_error, wrap,
+    Capabilities, Launcher, Network, OnViolation, Part, Policy, SETUP_FAILED, capabilities,
+    killed_by_sandbox, setup_error, wrap,
 };
 use sprag_measure::process::{Cancel, Command, End, Finished, Limits, Stdin, run};
 
@@ -68,6 +68,7 @@ impl Cell {
 
     fn policy(&self) -> Policy {
         Policy {
+            keep: Vec::new(),
             read: vec![self.path("listed"), example("sandbox_inmate")],
             write: vec![self.path("scratch")],
             devices: Vec::new(),
@@ -215,6 +216,19 @@ fn a_failed_setup_is_told_from_a_failed_command() {
 }
 
 #[test]
+fn a_kept_file_below_a_writable_folder_is_not_changed() {
+    let Some(cell) = Cell::new() else { return };
+    std::fs::write(cell.path("scratch/kept"), "as it was").unwrap();
+    let policy = Policy { keep: vec![cell.path("scratch/kept")], ..cell.policy() };
+    let script =
+        "echo x > new && cat kept && ! echo y > kept && ! rm kept && ! mv kept gone && ! ln -f new kept";
+    let finished = cell.run(policy, &Limits::default(), "/bin/sh", &["-c", script]);
+    let mounts = capabilities(&launcher()).weaker.iter().all(|weaker| weaker.part != Part::Mounts);
+    assert_eq!(finished.end.success(), mounts, "{} {}", finished.end, finished.stderr.text());
+    assert!(!mounts || std::fs::read_to_string(cell.path("scratch/kept")).unwrap() == "as it was");
+}
+
+#[test]
 fn streams_environment_and_folder_are_the_commands_own() {
     let Some(cell) = Cell::new() else { return };
     let command =
@@ -270,6 +284,7 @@ fn a_listed_device_can_be_written() {
 
 fn bare_policy() -> Policy {
     Policy {
+        keep: Vec::new(),
         read: Vec::new(),
         write: Vec::new(),
         devices: Vec::new(),

@@ -1,5 +1,9 @@
 //! The lane on this machine: processes under limits, inside the sandbox, with the evaluator beside them.
 
+mod alone;
+mod reading;
+mod tree;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
@@ -16,13 +20,14 @@ use sprag_measure::process::{
 
 use super::listener::Listener;
 use super::{Arm, BuildEnd, Job, JobPhase, Lane, LaneError, MeasureEnd, Sign, Watch};
-use crate::evaluator::{Message, is_score};
+use crate::evaluator::Message;
 use crate::event::Phase;
 use crate::gate::throughput;
-use crate::record::{Invalid, Outcome, Reason, Score};
+use crate::record::{Invalid, Outcome, Reason};
 use crate::repo::remove_all;
 use crate::sandbox::{self, Confinement, Network, OnViolation, Policy};
-use crate::task::{Task, Values, expand};
+use crate::task::{EvaluatorTree, RunTree, Task, Values, expand};
+use reading::{Left, Reading};
 
 /// Output of one candidate after which it is stopped.
 const OUTPUT_BYTES: u64 = 64 << 20;
@@ -152,33 +157,47 @@ impl Lane for Local {
         let smoke = job.phase == JobPhase::Smoke;
         let phase = job.phase.word();
         let budget = job.budget.to_string();
-        let values =
-            self.values(arm).with("seed", job.seed.to_string()).with("phase", phase).with("budget", budget);
-        let command = self.command(&self.task.run.command, &self.task.run.env, &values, &arm.worktree)?;
-        let spec = &self.task.sandbox;
-        let policy = Policy {
-            read: [&spec.read[..], &spec.run_read[..], &[arm.out.clone(), arm.worktree.clone()]].concat(),
-            write: vec![self.scratch.clone()],
-            devices: spec.devices.present(),
-            ..self.policy()
-        };
-        let command = self.confine(command, &policy);
+        let tree = self.tree(arm)?;
+        let values = self.values(arm).with("seed", job.seed.to_string()).with("phase", phase);
+        let values = values.with("budget", budget).with("tree", &tree);
+        let left = Left { tree: &tree, values: &values };
+        reading::remove_stale(&self.task, &left)?;
+        let policy = self.run_policy(arm, &tree)?;
         let mut listener = Listener::new(watch, job.budget, &self.kill);
-        listener.tell(Sign::Phase(if smoke { Phase::Smoke } else { Phase::Run }));
         let limits = self.limits(job);
+        if job.phase == JobPhase::Guard {
+            return self.guard_commands(&left, &policy, &limits, &mut listener);
+        }
+        // A candidate that runs in a copy finds its sources there by either name.
+        let own = values.clone().with("worktree", &tree);
+        let command = self.command(&self.task.run.command, &self.task.run.env, &own, &tree)?;
+        let command = self.confine(command, &policy);
+        listener.tell(Sign::Phase(if smoke { Phase::Smoke } else { Phase::Run }));
+        let mut reading = Reading::new(&self.task);
         let meter = LoadMeter::start();
         let Execution { mut end, cpu } = match &self.task.evaluate {
             Some(evaluate) if evaluate.channel => {
+                let values = values.clone().with("pristine", &arm.pristine);
                 let evaluator = self.command(&evaluate.command, &evaluate.env, &values, &self.task.dir)?;
-                self.measure_beside(command, evaluator, &limits, &mut listener)?
+                self.measure_beside(command, evaluator, &limits, &mut reading, &mut listener)?
             }
             Some(evaluate) => {
-                let evaluator = self.command(&evaluate.command, &evaluate.env, &values, &arm.worktree)?;
+                let dir = match evaluate.tree {
+                    EvaluatorTree::Candidate => &arm.worktree,
+                    EvaluatorTree::Pristine => &arm.pristine,
+                };
+                let values = values.clone().with("pristine", &arm.pristine);
+                let evaluator = self.command(&evaluate.command, &evaluate.env, &values, dir)?;
                 let wall = evaluate.timeout.or(limits.wall);
-                self.measure_after(command, evaluator, &limits, wall, smoke, &mut listener)?
+                let run = After { evaluator, wall, smoke, tree: &tree, arm };
+                self.measure_after(command, run, &limits, &mut reading, &mut listener)?
             }
-            None => self.measure_pattern(command, &limits, smoke, &mut listener)?,
+            None => self.measure_alone(command, &limits, smoke, &left, &mut reading, &mut listener)?,
         };
+        if let MeasureEnd::Done(outcome) = &mut end {
+            reading.add_guards(outcome, &left);
+            self.check_copy(outcome, arm, &tree);
+        }
         // Where it is not known there is no fact.
         if let (MeasureEnd::Done(outcome), Ok(load)) = (&mut end, meter.finish(cpu)) {
             add_load(outcome, load);
@@ -190,10 +209,55 @@ impl Lane for Local {
 }
 
 impl Local {
+    /// The folder that the candidate runs in.
+    fn tree(&self, arm: &Arm) -> Result<PathBuf, LaneError> {
+        match self.task.run.tree {
+            RunTree::ReadOnly => Ok(arm.worktree.clone()),
+            RunTree::Copy => {
+                let copy = self.scratch.join("tree");
+                tree::copy(&arm.worktree, &copy)?;
+                Ok(copy)
+            }
+        }
+    }
+
+    fn run_policy(&self, arm: &Arm, tree: &Path) -> Result<Policy, LaneError> {
+        let spec = &self.task.sandbox;
+        let keep = match self.task.run.tree {
+            RunTree::ReadOnly => Vec::new(),
+            RunTree::Copy => tree::fixed_files(&self.task, tree)?,
+        };
+        Ok(Policy {
+            read: [&spec.read[..], &spec.run_read[..], &[arm.out.clone(), arm.worktree.clone()]].concat(),
+            write: vec![self.scratch.clone()],
+            keep,
+            devices: spec.devices.present(),
+            ..self.policy()
+        })
+    }
+
+    /// The fixed files of a copy that is thrown away are looked at, too: what the candidate measured by changed ones
+    /// is no score.
+    fn check_copy(&self, outcome: &mut Outcome, arm: &Arm, tree: &Path) {
+        if self.task.run.tree == RunTree::ReadOnly || !matches!(outcome, Outcome::Scored(_) | Outcome::Passed)
+        {
+            return;
+        }
+        let detail = match (self.task.fixed_sha256(tree), self.task.fixed_sha256(&arm.worktree)) {
+            (Ok(found), Ok(expected)) if found == expected => return,
+            (Ok(_), Ok(_)) => "a fixed file of its copy changed while it ran".to_owned(),
+            (Err(cause), _) | (_, Err(cause)) => cause.to_string(),
+        };
+        let invalid = Invalid::new(Reason::FixedFile, detail);
+        let facts = outcome.facts().cloned().unwrap_or_default();
+        *outcome = Outcome::Invalid(Invalid { facts, curve: outcome.curve().to_vec(), ..invalid });
+    }
+
     fn policy(&self) -> Policy {
         Policy {
             read: Vec::new(),
             write: Vec::new(),
+            keep: Vec::new(),
             devices: Vec::new(),
             network: Network::None,
             on_network: OnViolation::Kill,
@@ -274,6 +338,7 @@ impl Local {
         candidate: Command,
         evaluator: Command,
         limits: &Limits,
+        reading: &mut Reading<'_>,
         listener: &mut Listener<'_>,
     ) -> Result<Execution, LaneError> {
         let (ours, theirs) = UnixStream::pair().map_err(|error| LaneError::new("make the channel", error))?;
@@ -319,7 +384,12 @@ impl Local {
                             None => listener.tell(Sign::Output(line)),
                         }
                     }
-                    Ok(Told::Line(_, _, line)) => listener.tell(Sign::Output(line)),
+                    Ok(Told::Line(who, _, line)) => {
+                        if who == Who::Candidate {
+                            reading.line(&line);
+                        }
+                        listener.tell(Sign::Output(line));
+                    }
                     Ok(Told::Ended(who, end)) => {
                         ends[who as usize] = Some(*end);
                         left_alone.get_or_insert_with(Instant::now);
@@ -361,19 +431,25 @@ impl Local {
     fn measure_after(
         &self,
         candidate: Command,
-        evaluator: Command,
+        run: After<'_>,
         limits: &Limits,
-        evaluator_wall: Option<Duration>,
-        smoke: bool,
+        reading: &mut Reading<'_>,
         listener: &mut Listener<'_>,
     ) -> Result<Execution, LaneError> {
-        let candidate = self.run_alone(candidate, limits, listener)?;
+        let After { evaluator, wall, smoke, tree, arm } = run;
+        let candidate = self.run_alone(candidate, limits, reading, listener)?;
         if let Some(end) = self.without_score(&candidate, listener) {
             return Ok(Execution { end, cpu: candidate.cpu });
         }
+        // Before it is scored: an evaluator may rest on the fixed files of the copy.
+        let mut passed = Outcome::Passed;
+        self.check_copy(&mut passed, arm, tree);
+        if passed != Outcome::Passed {
+            return Ok(Execution::done(passed, candidate.cpu));
+        }
         listener.tell(Sign::Phase(Phase::Evaluate));
         let mut answer = None;
-        let limits = Limits { wall: evaluator_wall, ..Limits::default() };
+        let limits = Limits { wall, ..Limits::default() };
         let stop = listener.stop.clone();
         let evaluator =
             process::run(evaluator, &limits, &stop, &mut |stream, line| match Message::parse(line) {
@@ -395,60 +471,19 @@ impl Local {
         }
     }
 
-    /// The candidate prints its own score.
-    fn measure_pattern(
-        &self,
-        candidate: Command,
-        limits: &Limits,
-        smoke: bool,
-        listener: &mut Listener<'_>,
-    ) -> Result<Execution, LaneError> {
-        let Some(pattern) = &self.task.metric.pattern else {
-            return Err(LaneError::new(
-                "score the candidate",
-                "the task names neither evaluator nor pattern",
-            ));
-        };
-        let mut found: Option<String> = None;
-        let stop = listener.stop.clone();
-        let finished = process::run(candidate, limits, &stop, &mut |_, line| {
-            if let Some(captures) = pattern.captures(line) {
-                found = captures.get(1).or_else(|| captures.get(0)).map(|group| group.as_str().to_owned());
-            }
-            listener.tell(Sign::Output(line.to_owned()));
-        })
-        .map_err(|error| LaneError::new("run the candidate", error))?;
-        if let Some(end) = self.without_score(&finished, listener) {
-            return Ok(Execution { end, cpu: finished.cpu });
-        }
-        let done = |outcome| Ok(Execution::done(outcome, finished.cpu));
-        if smoke {
-            return done(Outcome::Passed);
-        }
-        let invalid = |reason, detail| done(Outcome::Invalid(Invalid::new(reason, detail)));
-        let Some(text) = found else {
-            let detail = format!("no line of its output matches `{}`", pattern.as_str());
-            return invalid(Reason::NoMetric, with_tail(detail, &finished));
-        };
-        match text.trim().parse::<f64>() {
-            Ok(value) if is_score(value) => {
-                let mut score = Score { value, self_reported: true, ..Score::default() };
-                score.facts.extend(facts_of(&finished));
-                done(Outcome::Scored(score))
-            }
-            Ok(value) => invalid(Reason::NonFinite, format!("it reports {value}, which is no score")),
-            Err(_) => invalid(Reason::NoMetric, format!("`{text}` is no number")),
-        }
-    }
-
     fn run_alone(
         &self,
         command: Command,
         limits: &Limits,
+        reading: &mut Reading<'_>,
         listener: &mut Listener<'_>,
     ) -> Result<Finished, LaneError> {
         let stop = listener.stop.clone();
-        process::run(command, limits, &stop, &mut |_, line| listener.tell(Sign::Output(line.to_owned())))
+        let mut hear = |_: Stream, line: &str| {
+            reading.line(line);
+            listener.tell(Sign::Output(line.to_owned()));
+        };
+        process::run(command, limits, &stop, &mut hear)
             .map_err(|error| LaneError::new("run the candidate", error))
     }
 
@@ -460,6 +495,17 @@ impl Local {
         let stopped = listener.end(facts_of(finished));
         stopped.or_else(|| classify(finished).map(|invalid| MeasureEnd::Done(Outcome::Invalid(invalid))))
     }
+}
+
+/// What follows a candidate.
+struct After<'a> {
+    evaluator: Command,
+    /// The evaluator's limit.
+    wall: Option<Duration>,
+    smoke: bool,
+    /// Where the candidate ran.
+    tree: &'a Path,
+    arm: &'a Arm,
 }
 
 /// How an execution ended, and the processor time of its processes.

@@ -65,7 +65,8 @@ pub fn check(setup: Setup, observer: &mut dyn Observer) -> Result<CheckReport, E
         Err(EngineError::NoRun { .. }) if setup.run.is_none() => State::default(),
         Err(error) => return Err(error),
     };
-    let arm = Arm { worktree: layout.worktrees().join("check"), out: layout.outs().join("check") };
+    let [worktree, pristine] = ["check", "check-pristine"].map(|name| layout.worktrees().join(name));
+    let arm = Arm { worktree, out: layout.outs().join("check"), pristine };
     clear(&repo, &arm)?;
     enough_space(&layout)?;
     // Against what the run began with: its scores hold for those fixed files alone.
@@ -74,6 +75,9 @@ pub fn check(setup: Setup, observer: &mut dyn Observer) -> Result<CheckReport, E
         None => repo.head()?,
     };
     repo.worktree_add(&arm.worktree, &base)?;
+    if task.needs_pristine() {
+        repo.worktree_add(&arm.pristine, &base)?;
+    }
     let changed = compares(&setup, &state, &arm.worktree).and_then(|()| copy_mutable(&setup, &arm.worktree));
     let scored = changed.and_then(|changed| Ok((changed, score(&setup, &layout, &arm, &state, observer)?)));
     clear(&repo, &arm)?;
@@ -222,8 +226,8 @@ fn outcome(trial: TrialId, end: MeasureEnd) -> Result<Outcome, EngineError> {
 }
 
 fn clear(repo: &crate::repo::Repo, arm: &Arm) -> Result<(), EngineError> {
-    if arm.worktree.exists() {
-        repo.worktree_remove(&arm.worktree)?;
+    for tree in [&arm.worktree, &arm.pristine].into_iter().filter(|tree| tree.exists()) {
+        repo.worktree_remove(tree)?;
     }
     if arm.out.exists() {
         std::fs::remove_dir_all(&arm.out).map_err(EngineError::state("remove", &arm.out))?;

@@ -57,6 +57,11 @@ impl Layout {
         self.worktrees().join(format!("{run}-{trial}"))
     }
 
+    /// Checkout of the commit that a run began with.
+    pub fn pristine(&self, run: &str) -> PathBuf {
+        self.worktrees().join(format!("{run}-pristine"))
+    }
+
     /// Worktree of one asking of a proposer, numbered by the ledger's next line, so never used before: what a
     /// killed program left running in an older one edits nothing that is tried.
     pub fn asking(&self, run: &str, trial: TrialId, line: u64) -> PathBuf {

@@ -114,6 +114,7 @@ impl<'a> Steps<'a> {
                 budget: task.budget,
                 second: task.second,
                 policy: task.gate,
+                guards: task.guard_rules.clone(),
                 seed: self.setup.seed,
                 proposers: self.proposers.iter().map(|proposer| proposer.name().to_owned()).collect(),
                 sandbox: self.setup.sandbox_facts.0.clone(),
@@ -127,7 +128,18 @@ impl<'a> Steps<'a> {
             self.repo.move_branch(&self.branch(), &self.tip(), &self.tip())?;
         }
         self.mark_hypotheses();
-        self.sweep()
+        self.sweep()?;
+        self.check_out_pristine(true)
+    }
+
+    /// The commit that the run began with, for evaluators that ask for it: made anew when a program takes the run up.
+    fn check_out_pristine(&self, anew: bool) -> Result<(), EngineError> {
+        let pristine = self.layout.pristine(&self.run);
+        let base = self.state.run.as_ref().map(|run| run.base.clone()).unwrap_or_default();
+        if !self.setup.task.needs_pristine() || (pristine.exists() && !anew) {
+            return Ok(());
+        }
+        self.checkout(&pristine, &base)
     }
 
     /// Removes what a kill between a decision and its cleaning left behind. Nobody is asked now, so no worktree
@@ -187,6 +199,7 @@ impl<'a> Steps<'a> {
             builds: self.setup.task.build.is_some(),
             smokes: self.setup.task.has_smoke(),
             holdout: self.setup.task.has_holdout(),
+            guards: self.setup.task.has_guard_commands(),
             repairs,
             circles: !self.proposers.iter().any(|one| one.is_counted()),
             max_trials: self.setup.max_trials,
@@ -324,7 +337,11 @@ impl<'a> Steps<'a> {
     }
 
     fn arm(&self, trial: TrialId) -> Arm {
-        Arm { worktree: self.layout.worktree(&self.run, trial), out: self.layout.out(&self.run, trial) }
+        Arm {
+            worktree: self.layout.worktree(&self.run, trial),
+            out: self.layout.out(&self.run, trial),
+            pristine: self.layout.pristine(&self.run),
+        }
     }
 
     fn commit_of(&self, trial: TrialId) -> Option<CommitId> {

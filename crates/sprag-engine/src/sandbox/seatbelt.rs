@@ -37,6 +37,9 @@ pub fn seatbelt_profile(policy: &Policy) -> String {
     for path in &policy.write {
         profile.push_str(&format!("(allow file-read* file-write* {})\n", subpath(path)));
     }
+    for path in &policy.keep {
+        profile.push_str(&format!("(deny file-write* {})\n", subpath(path)));
+    }
     for path in &policy.devices {
         profile.push_str(&format!("(allow file-read* file-write-data file-ioctl {})\n", subpath(path)));
     }
@@ -87,6 +90,7 @@ mod tests {
         Policy {
             read: paths(read),
             write: paths(write),
+            keep: Vec::new(),
             devices: paths(&["/dev/absent"]),
             network: Network::None,
             on_network: OnViolation::Refuse,

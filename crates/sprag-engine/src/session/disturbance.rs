@@ -20,7 +20,7 @@ pub fn disturbance(
     let budget = measure.budget.or(state.run.as_ref().map(|run| run.budget));
     let wall = matches!(budget, Some(Budget::Seconds(_)));
     // Under a part of the budget, starting up and warming up are another share of it: such speeds do not compare.
-    let raced = |purpose: Purpose| matches!(purpose, Purpose::Smoke | Purpose::Race);
+    let raced = |purpose: Purpose| matches!(purpose, Purpose::Smoke | Purpose::Race | Purpose::Guard);
     if !wall || raced(measure.purpose) {
         return (None, Vec::new());
     }

@@ -1,5 +1,6 @@
 //! Steps asked of hand-made ledgers.
 
+mod guards;
 mod second;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use crate::gate::throughput;
 use crate::record::{Proposed, Record, RunStarted, Score};
 
 const RULES: Rules = Rules {
+    guards: false,
     builds: false,
     smokes: false,
     holdout: false,

@@ -3,21 +3,25 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use regex::RegexBuilder;
 use sha2::{Digest, Sha256};
 
 use super::document::{self, Entry, Section, TaskError};
 use super::fixed::hex;
+use super::metric::{guards, metric};
 use super::paths::PathSet;
 use super::placeholder;
-use super::{Build, Devices, Evaluate, FORMAT, Files, Metric, Run, SandboxSpec, Task};
+use super::{Build, Devices, Evaluate, EvaluatorTree, FORMAT, Files, Run, RunTree, SandboxSpec, Task};
 use crate::gate::audit;
-use crate::record::{Budget, Direction, Policy, Preset, SecondBudget};
+use crate::record::{Budget, Policy, Preset, SecondBudget};
 
 /// Placeholders that Sprag fills in for a build.
 const BUILD: &[&str] = &["task", "worktree", "out", "cache", "sprag"];
 /// Placeholders that Sprag fills in for a run and an evaluator.
-const RUN: &[&str] = &["task", "worktree", "out", "cache", "scratch", "seed", "budget", "phase", "sprag"];
+pub(super) const RUN: &[&str] =
+    &["task", "worktree", "tree", "out", "cache", "scratch", "seed", "budget", "phase", "sprag"];
+/// The same for an evaluator.
+const EVALUATE: &[&str] =
+    &["task", "worktree", "tree", "pristine", "out", "cache", "scratch", "seed", "budget", "phase", "sprag"];
 
 pub(super) fn parse(text: &str, dir: &Path) -> Result<Task, TaskError> {
     let tree = document::tree(text)?;
@@ -25,18 +29,21 @@ pub(super) fn parse(text: &str, dir: &Path) -> Result<Task, TaskError> {
     // The version comes first: the keys of another format are not this program's to judge.
     format(&root.require("format")?)?;
     root.allow(&[
-        "format", "name", "files", "vars", "build", "run", "evaluate", "metric", "budget", "sandbox", "gate",
-        "lanes",
+        "format", "name", "files", "vars", "build", "run", "evaluate", "metric", "guards", "budget",
+        "sandbox", "gate", "lanes",
     ])?;
     let vars = vars(root.section("vars")?, dir)?;
     let evaluate = root.section("evaluate")?.map(|section| evaluate(&section, &vars)).transpose()?;
+    let (guards, guard_rules) = guards(root.section("guards")?, &vars)?;
     let task = Task {
         dir: dir.to_owned(),
         name: name(&root.require("name")?)?,
         files: files(&root.require_section("files")?, dir, &vars)?,
         build: root.section("build")?.map(|section| build(&section, &vars)).transpose()?,
         run: run(&root.require_section("run")?, &vars)?,
-        metric: metric(&root.require_section("metric")?, evaluate.is_some())?,
+        metric: metric(&root.require_section("metric")?, evaluate.is_some(), &vars)?,
+        guards,
+        guard_rules,
         evaluate,
         budget: budget(&root.require_section("budget")?)?,
         second: second_budget(&root.require_section("budget")?)?,
@@ -116,7 +123,7 @@ fn vars(section: Option<Section<'_>>, dir: &Path) -> Result<BTreeMap<String, Str
         if !placeholder::is_name(name) {
             return Err(entry.error("a variable's name may hold letters, digits, `_` and `-` only"));
         }
-        if RUN.contains(&name) {
+        if EVALUATE.contains(&name) {
             return Err(entry.error(format!("Sprag fills in {{{name}}} itself; choose another name")));
         }
         let text = entry.text()?;
@@ -153,11 +160,17 @@ fn build(section: &Section<'_>, vars: &BTreeMap<String, String>) -> Result<Build
 }
 
 fn run(section: &Section<'_>, vars: &BTreeMap<String, String>) -> Result<Run, TaskError> {
-    section.allow(&["command", "timeout_seconds", "silence_seconds", "memory_mib", "env"])?;
+    section.allow(&["command", "tree", "timeout_seconds", "silence_seconds", "memory_mib", "env"])?;
     // The bound keeps the number of bytes within 64 bits.
     let memory_mib = section.get("memory_mib").map(|entry| entry.integer_within(1, 1 << 40)).transpose()?;
+    let tree = section.get("tree").map(|entry| match entry.text()? {
+        "read-only" => Ok(RunTree::ReadOnly),
+        "copy" => Ok(RunTree::Copy),
+        other => Err(entry.error(format!("is `{other}`; write \"read-only\" or \"copy\""))),
+    });
     Ok(Run {
         command: command(&section.require("command")?, RUN, vars)?,
+        tree: tree.transpose()?.unwrap_or_default(),
         timeout: section.get("timeout_seconds").map(|entry| entry.seconds()).transpose()?,
         silence: section.get("silence_seconds").map(|entry| entry.seconds()).transpose()?,
         memory_bytes: memory_mib.map(|mib| mib as u64 * 1024 * 1024),
@@ -166,8 +179,9 @@ fn run(section: &Section<'_>, vars: &BTreeMap<String, String>) -> Result<Run, Ta
 }
 
 fn evaluate(section: &Section<'_>, vars: &BTreeMap<String, String>) -> Result<Evaluate, TaskError> {
-    section.allow(&["command", "channel", "holdout", "timeout_seconds", "env"])?;
-    let command = command(&section.require("command")?, RUN, vars)?;
+    section.allow(&["command", "channel", "holdout", "tree", "timeout_seconds", "env"])?;
+    let command = command(&section.require("command")?, EVALUATE, vars)?;
+    let channel = section.get("channel").map_or(Ok(false), |entry| entry.boolean())?;
     let holdout = section.get("holdout").map_or(Ok(false), |entry| entry.boolean())?;
     if let (true, Some(entry)) = (holdout, section.get("holdout"))
         && !command.iter().any(|argument| argument.contains("{phase}"))
@@ -177,55 +191,29 @@ fn evaluate(section: &Section<'_>, vars: &BTreeMap<String, String>) -> Result<Ev
              to it, which is then \"holdout\"",
         ));
     }
+    let tree = match section.get("tree") {
+        None => EvaluatorTree::Candidate,
+        Some(entry) if channel => {
+            return Err(
+                entry.error("an evaluator beside the candidate runs in the task's folder; leave `tree` out")
+            );
+        }
+        Some(entry) => match entry.text()? {
+            "candidate" => EvaluatorTree::Candidate,
+            "pristine" => EvaluatorTree::Pristine,
+            other => {
+                return Err(entry.error(format!("is `{other}`; write \"candidate\" or \"pristine\"")));
+            }
+        },
+    };
     Ok(Evaluate {
         command,
         holdout,
-        channel: section.get("channel").map_or(Ok(false), |entry| entry.boolean())?,
+        channel,
+        tree,
         timeout: section.get("timeout_seconds").map(|entry| entry.seconds()).transpose()?,
-        env: env(section, RUN, vars)?,
+        env: env(section, EVALUATE, vars)?,
     })
-}
-
-fn metric(section: &Section<'_>, evaluated: bool) -> Result<Metric, TaskError> {
-    section.allow(&["name", "direction", "pattern"])?;
-    let pattern = section.get("pattern");
-    match (&pattern, evaluated) {
-        (Some(entry), true) => {
-            return Err(
-                entry.error("there is an [evaluate] section too; a score has one source, keep one of them")
-            );
-        }
-        (None, false) => {
-            return Err(section.error("nobody scores; add an [evaluate] section, or `pattern` to [metric]"));
-        }
-        _ => {}
-    }
-    let direction = section.require("direction")?;
-    Ok(Metric {
-        name: section.require("name")?.non_empty_text()?.to_owned(),
-        direction: match direction.text()? {
-            "lower" => Direction::Lower,
-            "higher" => Direction::Higher,
-            other => return Err(direction.error(format!("is `{other}`; write \"lower\" or \"higher\""))),
-        },
-        pattern: pattern.map(|entry| pattern_of(&entry)).transpose()?,
-    })
-}
-
-/// `^` and `$` stand for the ends of a line, as a candidate's output is read line by line.
-fn pattern_of(entry: &Entry<'_>) -> Result<regex::Regex, TaskError> {
-    let pattern = RegexBuilder::new(entry.non_empty_text()?)
-        .multi_line(true)
-        .build()
-        .map_err(|cause| entry.error(format!("is not a valid regular expression: {}", one_line(&cause))))?;
-    if pattern.captures_len() < 2 {
-        return Err(entry.error("has no group; put the number in parentheses, as in `^val_bpb:\\s*(\\S+)`"));
-    }
-    Ok(pattern)
-}
-
-fn one_line(cause: &regex::Error) -> String {
-    cause.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }
 
 fn budget(section: &Section<'_>) -> Result<Budget, TaskError> {
@@ -405,7 +393,7 @@ fn lanes(section: &Section<'_>) -> Result<(), TaskError> {
     }
 }
 
-fn command(
+pub(super) fn command(
     entry: &Entry<'_>,
     known: &[&str],
     vars: &BTreeMap<String, String>,
@@ -439,7 +427,7 @@ fn env(
     Ok(env)
 }
 
-fn check_placeholders(
+pub(super) fn check_placeholders(
     entry: &Entry<'_>,
     template: &str,
     known: &[&str],

@@ -257,13 +257,79 @@ fn score_has_exactly_one_source() {
     let start = GOOD.find("[evaluate]").unwrap();
     let neither = format!("{}{}", &GOOD[..start], &GOOD[GOOD.find("[metric]").unwrap()..]);
     assert!(parse(&neither).unwrap_err().to_string().contains("nobody scores"));
-    let pattern =
-        neither.replace("direction = \"lower\"", "direction = \"lower\"\npattern = '^x:\\s*(\\S+)'");
-    let task = parse(&pattern).unwrap();
-    let captures = task.metric.pattern.as_ref().unwrap().captures("noise\nx: 0.5\n").unwrap();
+    let text = neither.replace("direction = \"lower\"", "direction = \"lower\"\npattern = '^x:\\s*(\\S+)'");
+    let task = parse(&text).unwrap();
+    let Source::Pattern(pattern) = &task.metric.source else { panic!("{:?}", task.metric) };
+    let captures = pattern.captures("noise\nx: 0.5\n").unwrap();
     assert_eq!(&captures[1], "0.5");
-    let no_group = pattern.replace("(\\S+)", "\\S+");
+    let no_group = text.replace("(\\S+)", "\\S+");
     assert!(parse(&no_group).unwrap_err().to_string().contains("has no group"));
+}
+
+#[test]
+fn numbers_without_an_evaluator_have_one_source_and_a_plain_place() {
+    let start = GOOD.find("[evaluate]").unwrap();
+    let neither = format!("{}{}", &GOOD[..start], &GOOD[GOOD.find("[metric]").unwrap()..]);
+    let with = |lines: &str| {
+        parse(&neither.replace("direction = \"lower\"", &format!("direction = \"lower\"\n{lines}")))
+    };
+    for (lines, own) in [
+        (r#"json = { file = "out/results.json", pointer = "/a/0" }"#, true),
+        (r#"json = { file = "{scratch}/results.json", pointer = "" }"#, true),
+        ("exit_code = true", true),
+        ("wall_seconds = true", false),
+    ] {
+        assert_eq!(with(lines).unwrap().metric.source.is_self_reported(), own, "{lines}");
+    }
+    for (lines, words) in [
+        ("exit_code = true\nwall_seconds = true", "a score has one source"),
+        ("exit_code = false", "leave it out"),
+        (r#"json = { file = "r.json", pointer = "a.b" }"#, "write `/a/b`"),
+        (r#"json = { file = "../r.json", pointer = "/a" }"#, "must be a plain path"),
+        (r#"json = { file = "/tmp/r.json", pointer = "/a" }"#, "must be a plain path"),
+        (r#"json = { file = "{scratch}/../r.json", pointer = "/a" }"#, "must be a plain path"),
+        (r#"json = { file = "*.json", pointer = "/a" }"#, "must be a plain path"),
+        (r#"json = { file = "r.json" }"#, "missing"),
+    ] {
+        let complaint = with(lines).expect_err(lines).to_string();
+        assert!(complaint.contains(words), "{lines}: {complaint}");
+    }
+}
+
+#[test]
+fn guards_are_named_and_have_one_source_and_a_limit_unless_they_are_commands() {
+    let with = |line: &str| parse(&format!("{GOOD}\n[guards]\n{line}\n"));
+    let task = with("memory = { fact = \"peak_memory_bytes\", limit = \"<= 1.05 x incumbent\" }\n\
+        tests = { command = [\"sh\", \"{worktree}/test.sh\"] }\nsize = { file_size = \"{out}/model\", limit = \"<= 16_000_000\" }")
+    .unwrap();
+    let facts: Vec<Option<String>> = task.guards.iter().map(Guard::fact).collect();
+    assert_eq!(facts, [Some("peak_memory_bytes".into()), Some("size_bytes".into()), None]);
+    assert_eq!((task.guard_rules.len(), task.has_guard_commands()), (2, true));
+    for (line, words) in [
+        ("a = { fact = \"x\" }", "has no limit"),
+        ("a = { fact = \"x\", limit = \"< 5\" }", "is no limit"),
+        ("a = { limit = \"<= 5\" }", "where it comes from"),
+        ("a = { fact = \"x\", file_size = \"y\", limit = \"<= 5\" }", "one source"),
+        ("a = { command = [\"x\"], limit = \"<= 5\" }", "has no number"),
+        ("a = { pattern = \"x\", limit = \"<= 5\" }", "has no group"),
+        ("\"a b\" = { fact = \"x\", limit = \"<= 5\" }", "letters, digits"),
+    ] {
+        let complaint = with(line).expect_err(line).to_string();
+        assert!(complaint.contains(words), "{line}: {complaint}");
+    }
+}
+
+#[test]
+fn the_folders_of_run_and_evaluator_are_words_of_a_list() {
+    let run = |tree: &str| parse(&GOOD.replace("[run]\n", &format!("[run]\ntree = {tree:?}\n")));
+    assert_eq!(run("copy").unwrap().run.tree, RunTree::Copy);
+    assert!(run("moved").unwrap_err().to_string().contains("write \"read-only\" or \"copy\""));
+    let after = GOOD.replace("channel = true\n", "");
+    let evaluate =
+        |tree: &str| parse(&after.replace("[evaluate]\n", &format!("[evaluate]\ntree = {tree:?}\n")));
+    assert!(evaluate("pristine").unwrap().needs_pristine());
+    assert!(!evaluate("candidate").unwrap().needs_pristine());
+    assert!(evaluate("other").unwrap_err().to_string().contains("write \"candidate\" or \"pristine\""));
 }
 
 #[test]

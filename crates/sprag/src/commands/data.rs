@@ -143,7 +143,16 @@ fn ask_cargo(
     // Each process has its own: the folder is locked only when the sources are known.
     let scratch = out.join(format!(".corpus-{}", std::process::id()));
     let manifest = data::cargo_corpus_manifest(&workspace, roots, &scratch)?;
-    let output = process::output(&cargo, arguments(&manifest, host.as_deref()), &scratch, &variables);
+    let arguments = arguments(&manifest, host.as_deref());
+    // A package that only a GPU's build needs was never fetched where none was built: then cargo fetches it now.
+    let online: Vec<OsString> = arguments.iter().filter(|word| *word != "--offline").cloned().collect();
+    let output = match process::output(&cargo, arguments, &scratch, &variables) {
+        Ok(output) if !output.success() => {
+            let fetched = process::output(&cargo, online, &scratch, &variables);
+            fetched.map(|fetched| if fetched.success() { fetched } else { output })
+        }
+        output => output,
+    };
     let _ = std::fs::remove_dir_all(&scratch);
     let output =
         output.with_context(|| Failure::new("cannot start cargo").hint("install Rust from rustup.rs"))?;

@@ -139,6 +139,7 @@ impl Builder {
             ("rustc", "1.95.0"),
         ];
         builder.record(Record::RunStarted(Box::new(RunStarted {
+            guards: Vec::new(),
             run: "one".to_owned(),
             sprag_version: "0.1.0".to_owned(),
             task: "gpt".to_owned(),
@@ -301,6 +302,7 @@ impl Builder {
     /// goes first gives no score.
     fn under_second(&mut self, trial: TrialId, gains: &[Option<f64>]) {
         let rules = Rules {
+            guards: false,
             builds: true,
             smokes: true,
             holdout: false,

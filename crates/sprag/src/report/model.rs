@@ -92,6 +92,8 @@ pub struct Page {
     pub tentative: usize,
     /// Audits in order.
     pub audits: Vec<AuditView>,
+    /// The candidate tells its own score.
+    pub self_reported: bool,
     /// Most false certifications that all audits so far have in expectation: the sum of their levels.
     pub expected_false_certifications: f64,
     /// The score that is shown of the sealed holdout.

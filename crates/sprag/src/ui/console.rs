@@ -231,7 +231,7 @@ impl Screen {
         let what = match now.phase {
             Phase::Build => "build".to_owned(),
             Phase::Run => self.what(now),
-            Phase::Propose | Phase::Smoke | Phase::Evaluate => return,
+            Phase::Propose | Phase::Smoke | Phase::Evaluate | Phase::Guard => return,
         };
         let about = now
             .expected_seconds
@@ -265,6 +265,7 @@ impl Screen {
             }
             Purpose::Holdout => "sealed holdout".to_owned(),
             Purpose::Smoke => "smoke test".to_owned(),
+            Purpose::Guard => "guards".to_owned(),
             Purpose::Screen => "run".to_owned(),
             Purpose::Check => "check".to_owned(),
             Purpose::Second => {
@@ -292,6 +293,7 @@ impl Screen {
             Phase::Propose => "propose".to_owned(),
             Phase::Build => "build".to_owned(),
             Phase::Smoke => "smoke test".to_owned(),
+            Phase::Guard => "guards".to_owned(),
             Phase::Run => self.what(now),
             Phase::Evaluate => format!("{}, evaluate", self.what(now)),
         };

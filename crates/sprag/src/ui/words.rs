@@ -135,6 +135,14 @@ pub fn audit_line(audit: &AuditView, decimals: usize) -> String {
     )
 }
 
+/// What a score that the candidate tells itself is worth.
+pub fn self_reported(page: &Page) -> Option<&'static str> {
+    page.self_reported.then_some(
+        "scores    are what the candidate says itself: fixed files are hashed, and a separate `[evaluate]` command in a \
+         pristine tree would judge it (docs/task.md)",
+    )
+}
+
 /// What is certified and the tip with its gain over the baseline, as lines.
 pub fn headline(headline: &Headline, page: &Page) -> Vec<String> {
     let decimals = page.decimals;
@@ -170,6 +178,7 @@ pub fn headline(headline: &Headline, page: &Page) -> Vec<String> {
             ));
         }
     }
+    lines.extend(self_reported(page).map(str::to_owned));
     lines.extend(audits(page));
     if let Some(score) = page.holdout {
         lines.push(format!(

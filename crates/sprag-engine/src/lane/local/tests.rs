@@ -1,6 +1,7 @@
 //! Executions of shell commands, without a sandbox.
 
 use super::*;
+use crate::record::Score;
 
 /// A lane in a folder of its own, without a sandbox, on a task of shell commands.
 struct Shell {
@@ -27,7 +28,11 @@ impl Shell {
             default_memory_bytes: None,
             kill: Cancel::default(),
         };
-        let arm = Arm { worktree: root.path().to_owned(), out: root.path().to_owned() };
+        let arm = Arm {
+            worktree: root.path().to_owned(),
+            out: root.path().to_owned(),
+            pristine: root.path().to_owned(),
+        };
         Shell { lane, arm, _root: root }
     }
 
@@ -139,4 +144,143 @@ fn more_cores_may_have_more_threads() {
     assert_eq!((candidate_processes(2), build_processes(2)), (256, 1024));
     assert_eq!((candidate_processes(192), build_processes(192)), (1536, 3072));
     assert_eq!((candidate_processes(u32::MAX), build_processes(u32::MAX)), (u32::MAX, u32::MAX));
+}
+
+/// Executes `run` in a copy, alone, with the number's source and guards as written.
+fn alone(run: &str, source: &str, guards: &str, phase: JobPhase) -> Outcome {
+    let root = tempfile::tempdir().unwrap();
+    let text = format!(
+        "format = 1\nname = \"alone\"\n[files]\nmutable = [\"x\"]\nfixed = [\"fixed.txt\"]\n[run]\ntree = \"copy\"\n\
+         command = [\"/bin/sh\", \"-c\", '''{run}''']\n[metric]\nname = \"loss\"\ndirection = \"lower\"\n{source}\n\
+         {guards}\n[budget]\nseconds = 2\n"
+    );
+    let worktree = root.path().join("worktree");
+    fs::create_dir(&worktree).unwrap();
+    fs::write(worktree.join("fixed.txt"), "as it was").unwrap();
+    fs::write(worktree.join("results.json"), r#"{"loss": 0.001}"#).unwrap();
+    fs::write(root.path().join("secret.json"), r#"{"loss": 0.001}"#).unwrap();
+    let mut lane = Local {
+        task: Task::parse(&text, &worktree).unwrap(),
+        confinement: Confinement::Unsandboxed,
+        sprag: "sprag".into(),
+        environment: vec![("PATH".into(), std::env::var_os("PATH").unwrap_or_default())],
+        cache: root.path().join("cache"),
+        scratch: root.path().join("scratch"),
+        default_memory_bytes: None,
+        kill: Cancel::default(),
+    };
+    let arm = Arm { worktree: worktree.clone(), out: root.path().join("out"), pristine: worktree.clone() };
+    let job = Job { seed: 1, budget: lane.task.budget, phase, longest: None };
+    let end = lane.measure(&arm, &job, &mut |_| Watch::GoOn).unwrap();
+    assert_eq!(
+        fs::read_to_string(worktree.join("fixed.txt")).unwrap(),
+        "as it was",
+        "the checkout is untouched"
+    );
+    match end {
+        MeasureEnd::Done(outcome) => outcome,
+        other => panic!("{other:?}"),
+    }
+}
+
+const JSON: &str = r#"json = { file = "results.json", pointer = "/loss" }"#;
+
+#[test]
+fn a_score_comes_from_where_the_task_says_and_only_from_this_execution() {
+    for (run, source, expect) in [
+        ("echo loss: 0.7; echo loss: 0.5", "pattern = '^loss: (.*)'", Ok((0.5, true))),
+        (r#"echo "{{\"loss\": 0.25}}" > results.json"#, JSON, Ok((0.25, true))),
+        (r#"echo "{{\"loss\": \"0.25\"}}" > results.json"#, JSON, Ok((0.25, true))),
+        ("exit 3", "exit_code = true", Ok((3.0, true))),
+        // What the commit holds is no result.
+        ("true", JSON, Err((Reason::NoMetric, "left no results.json"))),
+        ("ln -s ../../secret.json results.json", JSON, Err((Reason::NoMetric, "symbolic link"))),
+        ("mkdir results.json", JSON, Err((Reason::NoMetric, "not a plain file"))),
+        ("mkfifo results.json", JSON, Err((Reason::NoMetric, "not a plain file"))),
+        (r#"echo "{{\"other\": 1}}" > results.json"#, JSON, Err((Reason::NoMetric, "it has /other"))),
+        (r#"echo "{{\"loss\": true}}" > results.json"#, JSON, Err((Reason::NoMetric, "a boolean"))),
+        (r#"echo "{{\"loss\": NaN}}" > results.json"#, JSON, Err((Reason::NoMetric, "not JSON"))),
+        (r#"echo "{{\"loss\": \"inf\"}}" > results.json"#, JSON, Err((Reason::NoMetric, "finite"))),
+        ("truncate -s 17M results.json", JSON, Err((Reason::NoMetric, "at most"))),
+        ("kill -9 $$", "exit_code = true", Err((Reason::Crash, "SIGKILL"))),
+        ("exit 1", JSON, Err((Reason::Crash, "1"))),
+    ] {
+        match (alone(run, source, "", JobPhase::Run), expect) {
+            (Outcome::Scored(score), Ok((value, own))) => {
+                assert_eq!((score.value, score.self_reported), (value, own), "{run}");
+            }
+            (Outcome::Invalid(invalid), Err((reason, words))) => {
+                assert_eq!(invalid.reason, reason, "{run}: {invalid}");
+                assert!(invalid.detail.contains(words), "{run}: {}", invalid.detail);
+            }
+            (outcome, expect) => panic!("{run}: {outcome:?}, not {expect:?}"),
+        }
+    }
+}
+
+#[test]
+fn wall_time_is_measured_and_not_reported() {
+    let Outcome::Scored(score) = alone("sleep 0.2", "wall_seconds = true", "", JobPhase::Run) else {
+        panic!("it ended well")
+    };
+    assert!(score.value >= 0.2 && !score.self_reported);
+    assert_eq!(score.facts.get("wall_seconds"), Some(&score.value));
+}
+
+#[test]
+fn a_candidate_that_changes_a_fixed_file_of_its_copy_has_no_score() {
+    for run in [
+        "echo changed > fixed.txt; exit 4",
+        "rm fixed.txt; exit 4",
+        "rm fixed.txt; ln -s /dev/null fixed.txt",
+    ] {
+        match alone(run, "exit_code = true", "", JobPhase::Run) {
+            Outcome::Invalid(invalid) => assert_eq!(invalid.reason, Reason::FixedFile, "{run}"),
+            other => panic!("{run}: {other:?}"),
+        }
+    }
+    assert!(matches!(
+        alone("echo new > other.txt", "exit_code = true", "", JobPhase::Run),
+        Outcome::Scored(_)
+    ));
+}
+
+#[test]
+fn guards_add_their_numbers_and_one_that_is_missing_leaves_no_score() {
+    let guards = r#"[guards]
+steps = { pattern = '^steps (\d+)', limit = "<= 10" }
+model_bytes = { file_size = "model.bin", limit = "<= 1000" }
+depth = { json = { file = "facts.json", pointer = "/depth" }, limit = "<= 8" }"#;
+    let all = r#"echo steps 5; printf abc > model.bin; echo "{{\"depth\": 3}}" > facts.json"#;
+    let Outcome::Scored(score) = alone(all, "exit_code = true", guards, JobPhase::Run) else {
+        panic!("scored")
+    };
+    for (fact, value) in [("reported_steps", 5.0), ("model_bytes", 3.0), ("reported_depth", 3.0)] {
+        assert_eq!(score.facts.get(fact), Some(&value), "{fact}");
+    }
+    match alone("echo steps 5; printf abc > model.bin", "exit_code = true", guards, JobPhase::Run) {
+        Outcome::Invalid(invalid) => {
+            assert_eq!(invalid.reason, Reason::Guard);
+            assert!(invalid.detail.contains("`depth`: the run left no facts.json"), "{invalid}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn guard_commands_run_instead_of_the_candidate() {
+    let guards = |exit: &str| {
+        format!(
+            "[guards]\ntests = {{ command = [\"/bin/sh\", \"-c\", \"test -e fixed.txt && exit {exit}\"] }}"
+        )
+    };
+    let run = "echo never > ran; exit 9";
+    assert_eq!(alone(run, "exit_code = true", &guards("0"), JobPhase::Guard), Outcome::Passed);
+    match alone(run, "exit_code = true", &guards("2"), JobPhase::Guard) {
+        Outcome::Invalid(invalid) => {
+            assert_eq!(invalid.reason, Reason::Guard);
+            assert!(invalid.detail.starts_with("guard `tests` does not pass"), "{invalid}");
+        }
+        other => panic!("{other:?}"),
+    }
 }

@@ -59,6 +59,7 @@ impl Steps<'_> {
     pub(super) fn measure(&mut self, measure: Measure) -> Result<Flow, EngineError> {
         let arm = self.arm(measure.arm);
         enough_space(&self.layout)?;
+        self.check_out_pristine(false)?;
         let second = measure.purpose == Purpose::Second;
         match self.ensure_built(measure.arm, &arm)? {
             BuildEnd::Done => {}
@@ -77,11 +78,12 @@ impl Steps<'_> {
             }
         }
         let longest = if second { self.longest_second() } else { self.longest_baseline() };
-        let smoke = measure.purpose == Purpose::Smoke;
+        let smoke = matches!(measure.purpose, Purpose::Smoke | Purpose::Guard);
         let budget = measure.budget.unwrap_or(self.setup.task.budget);
         let phase = match measure.purpose {
             Purpose::Smoke => JobPhase::Smoke,
             Purpose::Holdout => JobPhase::Holdout,
+            Purpose::Guard => JobPhase::Guard,
             _ => JobPhase::Run,
         };
         let job = Job { seed: measure.seed, budget, phase, longest };

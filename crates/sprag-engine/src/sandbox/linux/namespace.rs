@@ -103,6 +103,10 @@ fn make_read_only(policy: &Policy) -> Result<(), SetupError> {
     for path in writable() {
         set_attributes(path, 0, libc::MOUNT_ATTR_RDONLY)?;
     }
+    for path in policy.keep.iter().filter(|path| path.exists()) {
+        mount(Some(path), path, None, libc::MS_BIND, None)?;
+        set_attributes(path, libc::MOUNT_ATTR_RDONLY, 0)?;
+    }
     Ok(())
 }
 

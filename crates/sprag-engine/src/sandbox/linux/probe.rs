@@ -21,6 +21,7 @@ pub(in crate::sandbox) fn print_capabilities() -> ExitCode {
 /// One attempt at everything, from the outer wall to the inner.
 fn probe() -> Capabilities {
     let policy = Policy {
+        keep: Vec::new(),
         read: Vec::new(),
         write: Vec::new(),
         devices: Vec::new(),

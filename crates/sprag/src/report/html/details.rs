@@ -233,6 +233,7 @@ fn purpose(measure: &sprag_engine::record::Measure) -> &'static str {
     match measure.purpose {
         Purpose::Baseline => "baseline",
         Purpose::Smoke => "smoke test",
+        Purpose::Guard => "guards",
         Purpose::Screen => "screening",
         Purpose::Confirm => "repeat",
         Purpose::Anchor => "anchor",

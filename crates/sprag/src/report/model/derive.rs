@@ -42,6 +42,7 @@ pub fn page(state: &State, extras: Extras) -> Option<Page> {
         holdout: state.holdout,
         holdout_queries: state.holdout_queries(),
         disturbed: disturbed(state),
+        self_reported: state.runs().filter_map(Run::score).any(|score| score.self_reported),
         early_stops: state.early_stops(),
         counts: counts(state),
         time: time_split(state),
@@ -390,7 +391,7 @@ fn time_split(state: &State) -> TimeSplit {
         time.total_seconds += working_seconds(state, trial, &mut until).unwrap_or(0.0);
         time.build_seconds += trial.builds.iter().map(|build| build.seconds).sum::<f64>();
         for run in &trial.runs {
-            if run.measure.purpose == Purpose::Smoke {
+            if matches!(run.measure.purpose, Purpose::Smoke | Purpose::Guard) {
                 time.smoke_seconds += run.seconds;
                 continue;
             }
