@@ -7,6 +7,7 @@ pub mod content;
 pub mod hypotheses;
 
 mod admission;
+mod agent;
 mod answer;
 mod brief;
 mod command;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use sprag_measure::process::Cancel;
 
 pub use admission::{Admitted, admit, content_of};
+pub use agent::{AgentKind, AgentSpec, agent_names, found_agents};
 
 use crate::record::{Spending, TrialId};
 use crate::repo::Repo;
@@ -100,7 +102,37 @@ pub trait Proposer {
     }
 }
 
-/// A proposer as a person names it: `search`, `patches:DIR` or `command:CMD`.
+/// What proposers may spend.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AskingLimits {
+    /// US dollars of the whole run.
+    pub max_usd: Option<f64>,
+    /// Tokens read and written in the whole run.
+    pub max_tokens: Option<u64>,
+    /// Time of one asking of an agent or a model.
+    pub agent_timeout: Duration,
+    /// Time without a word after which an agent is started again.
+    pub stall: Duration,
+}
+
+impl Default for AskingLimits {
+    fn default() -> Self {
+        let (agent_timeout, stall) = (Duration::from_secs(1800), Duration::from_secs(600));
+        AskingLimits { max_usd: None, max_tokens: None, agent_timeout, stall }
+    }
+}
+
+impl AskingLimits {
+    /// The limit of the run that this spending reaches, in words.
+    pub fn reached(&self, spent: Spending) -> Option<String> {
+        let usd = self.max_usd.filter(|most| spent.usd.unwrap_or(0.0) >= *most);
+        let tokens = self.max_tokens.filter(|most| spent.tokens() >= *most);
+        usd.map(|most| format!("proposers spent the {most} USD of this run"))
+            .or_else(|| tokens.map(|most| format!("proposers spent the {most} tokens of this run")))
+    }
+}
+
+/// A proposer as a person names it: `search`, `patches:DIR`, `command:CMD`, or an agent's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProposerSpec {
     /// The built-in search over knobs.
@@ -114,6 +146,8 @@ pub enum ProposerSpec {
         /// Its limit.
         timeout: Duration,
     },
+    /// A coding agent.
+    Agent(AgentSpec),
 }
 
 /// How long a command may take to propose when nobody says otherwise.
@@ -129,7 +163,7 @@ pub struct SpecError {
     pub problem: String,
 }
 
-/// Reads `search`, `patches:DIR` or `command:CMD`.
+/// Reads `search`, `patches:DIR`, `command:CMD`, or an agent such as `claude`, `codex:MODEL`, `acp:COMMAND`.
 pub fn parse_proposer(spec: &str) -> Result<ProposerSpec, SpecError> {
     let wrong = |problem: String| SpecError { spec: spec.to_owned(), problem };
     let (kind, rest) = match spec.split_once(':') {
@@ -145,11 +179,20 @@ pub fn parse_proposer(spec: &str) -> Result<ProposerSpec, SpecError> {
             Ok(ProposerSpec::Command { command: command.to_owned(), timeout: COMMAND_TIMEOUT })
         }
         ("command", _) => Err(wrong("name a shell command, as in `command:./propose.sh`".into())),
-        (other, _) => {
-            let near = nearest(other, ["search", "patches", "command"]);
-            let guess = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
-            Err(wrong(format!("{guess}there are `search`, `patches:DIR` and `command:CMD`")))
-        }
+        (other, _) => match spec.trim().parse::<AgentSpec>() {
+            Ok(agent) => Ok(ProposerSpec::Agent(agent)),
+            Err(Some(problem)) => Err(wrong(problem)),
+            Err(None) => {
+                let agents: Vec<&str> = agent_names().collect();
+                let near =
+                    nearest(other, agents.iter().copied().chain(["search", "patches", "command", "acp"]));
+                let guess = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+                Err(wrong(format!(
+                    "{guess}there are `search`, `patches:DIR`, `command:CMD`, `acp:COMMAND` and the agents {}",
+                    agents.join(", ")
+                )))
+            }
+        },
     }
 }
 
@@ -167,6 +210,7 @@ impl std::fmt::Display for ProposerSpec {
             ProposerSpec::Search => formatter.write_str("search"),
             ProposerSpec::Patches(dir) => write!(formatter, "patches:{}", dir.display()),
             ProposerSpec::Command { command, .. } => write!(formatter, "command:{command}"),
+            ProposerSpec::Agent(agent) => write!(formatter, "{agent}"),
         }
     }
 }
@@ -174,12 +218,33 @@ impl std::fmt::Display for ProposerSpec {
 impl ProposerSpec {
     /// [`ProposerSpec::open_with`] no environment: a command finds only what lies in the usual folders.
     pub fn open(&self, task: &Task) -> Box<dyn Proposer> {
-        self.open_with(task, &[])
+        self.open_with(task, &[], &AskingLimits::default())
+    }
+
+    /// Whether it can be asked here, found out before a baseline is paid for.
+    ///
+    /// # Errors
+    /// Cause and next step.
+    pub fn check(
+        &self,
+        environment: &[(OsString, OsString)],
+        limits: &AskingLimits,
+    ) -> Result<(), SpecError> {
+        let checked = match self {
+            ProposerSpec::Agent(agent) => agent.check(environment, limits),
+            ProposerSpec::Search | ProposerSpec::Patches(_) | ProposerSpec::Command { .. } => Ok(()),
+        };
+        checked.map_err(|problem| SpecError { spec: self.to_string(), problem })
     }
 
     /// Makes the proposer. A command gets the whole environment, keys included: it is the user's own program
     /// and runs outside the sandbox. A relative folder of patches lies in the task folder.
-    pub fn open_with(&self, task: &Task, environment: &[(OsString, OsString)]) -> Box<dyn Proposer> {
+    pub fn open_with(
+        &self,
+        task: &Task,
+        environment: &[(OsString, OsString)],
+        limits: &AskingLimits,
+    ) -> Box<dyn Proposer> {
         let name = self.to_string();
         match self {
             ProposerSpec::Search => Box::new(search::Search),
@@ -189,6 +254,13 @@ impl ProposerSpec {
                 command: command.clone(),
                 timeout: *timeout,
                 environment: environment.to_vec(),
+            }),
+            ProposerSpec::Agent(spec) => Box::new(agent::AgentProposer {
+                name,
+                spec: spec.clone(),
+                environment: environment.to_vec(),
+                limits: limits.clone(),
+                spent: None,
             }),
         }
     }

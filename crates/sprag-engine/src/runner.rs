@@ -27,7 +27,7 @@ pub use layout::Layout;
 use crate::event::Observer;
 use crate::lane::{Lane, LaneError, Local};
 use crate::ledger::{self, LedgerError, Line};
-use crate::proposer::ProposerSpec;
+use crate::proposer::{AskingLimits, ProposerSpec};
 use crate::record::{RunStarted, TrialId};
 use crate::repo::{Repo, RepoError};
 use crate::sandbox::Confinement;
@@ -51,6 +51,8 @@ pub struct Setup {
     pub new_run: bool,
     /// Who proposes; several take turns.
     pub proposers: Vec<ProposerSpec>,
+    /// What they may spend.
+    pub asking: AskingLimits,
     /// Seed of a new run; a resumed one keeps its own.
     pub seed: u64,
     /// Most trials in the whole run, the baseline not counted.
@@ -205,8 +207,11 @@ impl EngineError {
 /// See [`EngineError`]; what was recorded stays, and the same call resumes.
 pub fn run(setup: Setup, observer: &mut dyn Observer) -> Result<State, EngineError> {
     let lane = local_lane(&setup);
-    let proposers =
-        setup.proposers.iter().map(|spec| spec.open_with(&setup.task, &setup.environment)).collect();
+    let proposers = setup
+        .proposers
+        .iter()
+        .map(|spec| spec.open_with(&setup.task, &setup.environment, &setup.asking))
+        .collect();
     run_with(setup, Box::new(lane), proposers, observer)
 }
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use sprag_engine::proposer::ProposerSpec;
+use sprag_engine::proposer::{AskingLimits, ProposerSpec};
 use sprag_engine::runner::Setup;
 use sprag_engine::sandbox::{self, Confinement, Launcher};
 use sprag_engine::task::{FILE, Task};
@@ -80,6 +80,7 @@ impl Context {
             run,
             new_run: false,
             proposers: Vec::<ProposerSpec>::new(),
+            asking: AskingLimits::default(),
             seed: 0,
             max_trials: None,
             max_seconds: None,

@@ -65,7 +65,11 @@ impl Bench {
     fn propose(&mut self, spec: &str, repair: Option<&str>) -> Result<Proposal, Declined> {
         let worktree = self.worktree();
         let trial = self.state.trials.len() as TrialId;
-        let mut proposer = parse_proposer(spec).unwrap().open_with(&self.task, &fixture::environment());
+        let mut proposer = parse_proposer(spec).unwrap().open_with(
+            &self.task,
+            &fixture::environment(),
+            &AskingLimits::default(),
+        );
         let parent = self.repo.head().unwrap();
         let mut state = self.state.clone();
         state.apply(

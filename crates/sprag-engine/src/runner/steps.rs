@@ -253,6 +253,12 @@ impl<'a> Steps<'a> {
     ) -> Result<Flow, EngineError> {
         // Who joins others was counted when the first of them began.
         let joins = heat.is_some_and(|first| first < trial);
+        if trial > 0
+            && !joins
+            && let Some(reason) = self.setup.asking.reached(self.state.spent)
+        {
+            return self.carry_out(Step::Finish(reason));
+        }
         if trial > 0 && !joins && self.out_of_time(heat.is_some()) {
             let reason = "the time for this run is used up".to_owned();
             return self.carry_out(Step::Finish(reason));

@@ -18,7 +18,7 @@ use super::*;
 use crate::event::{Event, Phase};
 use crate::lane::{Arm, BuildEnd, Job, JobPhase, MeasureEnd, Sign, Watch};
 use crate::ledger::Dies;
-use crate::proposer::{Brief, Declined, Proposal, Proposer};
+use crate::proposer::{AskingLimits, Brief, Declined, Proposal, Proposer};
 use crate::record::{Budget, Invalid, Outcome, Purpose, Reason, Record, Score, Verdict};
 
 /// A task whose candidate is a number in `model.txt`; smaller is better, down to zero.
@@ -109,6 +109,7 @@ impl Fixture {
 
     fn setup(&self, max_trials: u32) -> Setup {
         Setup {
+            asking: AskingLimits::default(),
             task: Task::load(self.dir()).unwrap(),
             run: None,
             new_run: false,

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::json;
+use sprag_engine::proposer::found_agents;
 use sprag_engine::runner::{self, Finding, Severity};
 use sprag_engine::sandbox;
 use sprag_engine::task::{FILE, Task};
@@ -36,6 +37,7 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     let mut findings = tools(context);
     findings.extend(confinement(context)?);
+    findings.push(agents(context));
     let start = std::path::absolute(&args.task)?;
     match start.ancestors().find(|folder| folder.join(FILE).is_file()) {
         Some(dir) => {
@@ -70,6 +72,17 @@ fn print(finding: &Finding, context: &Context) -> anyhow::Result<()> {
     match &finding.hint {
         Some(hint) if !finding.fixed => println_or_stop(&format!("         hint: {}", tame(hint))),
         _ => Ok(()),
+    }
+}
+
+/// The coding agents that `sprag run --proposer` finds here; none is needed.
+fn agents(context: &Context) -> Finding {
+    let found = found_agents(&context.environment.variables);
+    let found: Vec<String> =
+        found.iter().map(|(name, program)| format!("{name} ({})", program.display())).collect();
+    match found.as_slice() {
+        [] => Finding::fine("no coding agent is in PATH; the built-in `search` needs none"),
+        some => Finding::fine(format!("coding agents: {}", some.join(", "))),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use sprag_engine::proposer::ProposerSpec;
+use sprag_engine::proposer::{AskingLimits, ProposerSpec};
 use sprag_engine::record::{Budget, Policy, TrialId};
 use sprag_engine::runner;
 use sprag_engine::sandbox::Capabilities;
@@ -81,6 +81,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     prepare_data(&data_dir, context)?;
     let task = context.task(&task_dir)?;
     let plan = Plan {
+        asking: AskingLimits::default(),
         run: None,
         new_run: failed,
         proposers: vec![ProposerSpec::Search],

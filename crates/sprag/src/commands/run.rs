@@ -2,9 +2,10 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use sprag_engine::event::{Event, Observer};
-use sprag_engine::proposer::ProposerSpec;
+use sprag_engine::proposer::{AskingLimits, ProposerSpec};
 use sprag_engine::runner::{self, Layout};
 use sprag_engine::state::State;
 use sprag_engine::task::Task;
@@ -35,9 +36,12 @@ pub struct Args {
     /// Begin a new run, even if there is an unfinished one
     #[arg(long)]
     new: bool,
-    /// Who proposes: search, patches:DIR or command:CMD; several take turns
+    /// Who proposes: search, patches:DIR, command:CMD, claude, codex, gemini, opencode, aider (each also as NAME:MODEL),
+    /// or acp:COMMAND for any agent that speaks the Agent Client Protocol; several take turns
     #[arg(long, value_name = "PROPOSER", default_value = "search")]
     proposer: Vec<ProposerSpec>,
+    #[command(flatten)]
+    asking: AskingArgs,
     #[command(flatten)]
     safety: SafetyArgs,
     /// Print every event as one JSON object a line
@@ -59,6 +63,35 @@ pub struct LimitArgs {
     pub seed: u64,
 }
 
+/// What proposers may spend; counted over the whole run, also when it is resumed.
+#[derive(Clone, Debug, clap::Args)]
+pub struct AskingArgs {
+    /// End the run when proposers have cost so many US dollars, as far as they tell
+    #[arg(long, value_name = "USD", value_parser = parse_usd)]
+    pub max_usd: Option<f64>,
+    /// End the run when proposers' models have read and written so many tokens
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_tokens: Option<u64>,
+    /// Longest time of one asking of an agent [default: 30m]
+    #[arg(long, value_name = "TIME", value_parser = parse_seconds)]
+    pub agent_timeout: Option<f64>,
+}
+
+impl AskingArgs {
+    fn limits(&self) -> AskingLimits {
+        let default = AskingLimits::default();
+        let agent_timeout = self.agent_timeout.map_or(default.agent_timeout, Duration::from_secs_f64);
+        AskingLimits { max_usd: self.max_usd, max_tokens: self.max_tokens, agent_timeout, ..default }
+    }
+}
+
+fn parse_usd(text: &str) -> Result<f64, String> {
+    match text.trim_start_matches('$').parse::<f64>() {
+        Ok(usd) if usd > 0.0 && usd.is_finite() => Ok(usd),
+        _ => Err("write an amount such as 2.50".to_owned()),
+    }
+}
+
 /// Whether code may run unconfined.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SafetyArgs {
@@ -75,6 +108,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
         new_run: args.new,
         proposers: args.proposer,
         limits: args.limits,
+        asking: args.asking.limits(),
         safety: args.safety,
         json: args.json,
         report: None,
@@ -92,6 +126,8 @@ pub struct Plan {
     pub proposers: Vec<ProposerSpec>,
     /// When it ends.
     pub limits: LimitArgs,
+    /// What proposers may spend.
+    pub asking: AskingLimits,
     /// How it is confined.
     pub safety: SafetyArgs,
     /// JSON instead of words.
@@ -102,11 +138,15 @@ pub struct Plan {
 
 /// Carries a run on to its end or a stop.
 pub fn carry_out(task: Task, plan: Plan, context: &Context) -> anyhow::Result<ExitCode> {
+    for proposer in &plan.proposers {
+        proposer.check(&context.environment.variables, &plan.asking)?;
+    }
     let dir = task.dir.clone();
     let before = if plan.new_run { State::default() } else { recorded_before(&task, plan.run.as_deref()) };
     let mut setup = context.setup(task, plan.run.clone())?;
     setup.new_run = plan.new_run;
     setup.proposers = plan.proposers;
+    setup.asking = plan.asking;
     setup.seed = plan.limits.seed;
     setup.max_trials = plan.limits.trials;
     setup.max_seconds = plan.limits.seconds;
