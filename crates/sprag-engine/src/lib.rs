@@ -9,6 +9,7 @@ pub mod event;
 pub mod gate;
 pub mod lane;
 pub mod ledger;
+pub mod memory;
 pub mod noise;
 pub mod proposer;
 pub mod record;

@@ -1,0 +1,15 @@
+//! What a run has learned besides its incumbent: which families of ideas pay, how well proposers foresee what they
+//! do, whether it stands still, and what a trial taught. All of it is a pure fold over the state.
+
+pub mod novelty;
+
+mod families;
+mod lesson;
+mod plateau;
+
+pub use families::{Family, Predictions, families, family_name, predictions, predictions_by_proposer};
+pub use lesson::{cut_lesson, lesson};
+pub use plateau::{Plateau, Stage, near_misses, older_champions, plateau};
+
+#[cfg(test)]
+mod tests;
