@@ -3,13 +3,13 @@
 //! A proposer may be wrong or hostile: what it did is read from the worktree by [`admit`], never from what it
 //! says. Building and judging belong to others.
 
+pub mod brief;
 pub mod content;
 pub mod hypotheses;
 
 mod admission;
 mod agent;
 mod answer;
-mod brief;
 mod command;
 mod knobs;
 mod patches;
@@ -24,6 +24,7 @@ use sprag_measure::process::Cancel;
 
 pub use admission::{Admitted, admit, content_of};
 pub use agent::{AgentKind, AgentSpec, agent_names, found_agents};
+pub use answer::FILE as ANSWER;
 
 use crate::record::{Spending, TrialId};
 use crate::repo::Repo;
@@ -49,6 +50,10 @@ pub struct Brief<'a> {
     pub hypotheses: &'a Path,
     /// Error of the last build, when it is to be repaired.
     pub repair: Option<&'a str>,
+    /// What is to be said of its own proposal before it runs: then the worktree holds that proposal.
+    pub note: Option<&'a str>,
+    /// What the person who runs this wants of proposers.
+    pub steering: Option<&'a str>,
     /// Facts about the machine.
     pub machine: &'a BTreeMap<String, String>,
     /// The task's repository.
@@ -72,6 +77,21 @@ pub struct Proposal {
     pub expected_gain: Option<f64>,
     /// What its proposer learned from the last decided trial.
     pub lesson: Option<String>,
+}
+
+impl Proposal {
+    /// What is said here, and what is not said here as it was said before.
+    #[must_use]
+    pub fn or_else(self, earlier: Proposal) -> Proposal {
+        Proposal {
+            title: if self.title.is_empty() { earlier.title } else { self.title },
+            hypothesis: self.hypothesis.or(earlier.hypothesis),
+            family: self.family.or(earlier.family),
+            idea: self.idea.or(earlier.idea),
+            expected_gain: self.expected_gain.or(earlier.expected_gain),
+            lesson: self.lesson.or(earlier.lesson),
+        }
+    }
 }
 
 /// Why there is no proposal.

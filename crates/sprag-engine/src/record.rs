@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::memory::Stage;
 pub use guard::{GuardRule, Limit, Side};
 pub use policy::{Policy, Preset};
 
@@ -71,6 +72,24 @@ pub enum Record {
     Proposed(Proposed),
     /// A proposer that costs something was asked, whatever came of it.
     Asked(Asked),
+    /// What a proposer was told, kept beside the ledger.
+    Briefed {
+        /// The trial.
+        trial: TrialId,
+        /// Version of the brief's text.
+        version: u32,
+        /// SHA-256 of the text.
+        sha256: String,
+    },
+    /// The run stands still, and from this trial on proposers are asked for something else.
+    Plateau {
+        /// The trial that is about to be proposed.
+        trial: TrialId,
+        /// Trials since the last keep.
+        without_win: u32,
+        /// What is asked for.
+        stage: Stage,
+    },
     /// What a decided trial taught, in at most two sentences.
     Lesson {
         /// The trial.
@@ -332,6 +351,15 @@ pub enum SecondBudget {
     EqualTokens,
 }
 
+/// How like an earlier trial's a change is.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Near {
+    /// The earlier trial.
+    pub trial: TrialId,
+    /// Resemblance of the changes, 0 to 1.
+    pub likeness: f64,
+}
+
 /// One asking of a proposer that costs something.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Asked {
@@ -410,6 +438,9 @@ pub struct Proposed {
     /// The gain that the proposer expects, in units of the metric, positive when better.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_gain: Option<f64>,
+    /// The earlier trial that changed nearly the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub near: Option<Near>,
     /// SHA-256 of the normalised mutable files: equal means the same idea.
     pub content: String,
     /// Paths that it changes against its parent.

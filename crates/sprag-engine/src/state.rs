@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::gate::chain::Chain;
 use crate::gate::curve::WOULD_HAVE_STOPPED;
+use crate::memory::Plateau;
 use crate::record::{
     Asked, AuditEnd, AuditId, CommitId, Direction, Effect, Invalid, Measure, MeasureId, Outcome, Proposed,
     Purpose, Reason, Record, RunStarted, Score, Spending, TrialId, Verdict,
@@ -50,6 +51,8 @@ pub struct State {
     pub finished: Option<String>,
     /// What proposers cost so far, also for trials that never came to be.
     pub spent: Spending,
+    /// What proposers were last asked for because the run stands still; `None` since the last keep.
+    pub plateau: Option<Plateau>,
     /// Why the last proposer stopped, if it did.
     pub proposer_stopped: Option<String>,
     /// How trials were confined, from first to last.
@@ -139,6 +142,8 @@ pub struct Trial {
     pub parent: CommitId,
     /// Trial that was the incumbent then.
     pub parent_trial: Option<TrialId>,
+    /// SHA-256 of the brief that its proposer was given last.
+    pub brief: Option<String>,
     /// Askings of a proposer that cost something, in order.
     pub asked: Vec<Asked>,
     /// The proposal, its last attempt.
@@ -340,6 +345,12 @@ impl State {
                 self.spent = self.spent.plus(asked.spending);
                 self.trial_entry(asked.trial).asked.push(asked.clone());
             }
+            Record::Briefed { trial, sha256, .. } => {
+                self.trial_entry(*trial).brief = Some(sha256.clone());
+            }
+            Record::Plateau { stage, without_win, .. } => {
+                self.plateau = Some(Plateau { without_win: *without_win, stage: *stage });
+            }
             Record::Lesson { trial, text, .. } => self.trial_entry(*trial).lesson = Some(text.clone()),
             Record::BuildStarted { trial, .. } => self.trial_entry(*trial).build_pending = true,
             Record::Built { trial, seconds, error, timed_out, .. } => {
@@ -389,6 +400,7 @@ impl State {
                 self.pending = None;
                 self.tip = Some(to.clone());
                 self.incumbent = Some(*trial);
+                self.plateau = None;
                 self.trial_entry(*trial).kept = true;
             }
             Record::UndoStarted { trial, to, audit } => {

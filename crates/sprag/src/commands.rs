@@ -1,5 +1,6 @@
 //! One file a subcommand: its arguments on top, with what `--help` teaches, then one `run`.
 
+pub mod brief;
 pub mod certify;
 pub mod check;
 pub mod data;
@@ -16,6 +17,7 @@ pub mod run;
 pub mod sandbox_exec;
 pub mod show;
 pub mod status;
+pub mod steer;
 pub mod train;
 pub mod undo;
 

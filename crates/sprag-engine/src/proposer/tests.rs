@@ -96,6 +96,8 @@ impl Bench {
             brief_dir: &self.dir.path().join(format!(".sprag/brief-{}", self.asked)),
             hypotheses: &self.dir.path().join(".sprag/hypotheses.md"),
             repair,
+            note: None,
+            steering: None,
             machine: &self.machine,
             repo: &self.repo,
             cancel: &Cancel::default(),
@@ -249,8 +251,8 @@ fn command_reads_the_brief_edits_the_worktree_and_answers() {
     let effect = Effect { gain: 0.02, low: 0.01, high: 0.03, runs: 3, sigma: 0.01 };
     bench.record(1, "search", "RATE 1 -> 2", "1", Verdict::Win(effect));
     let script = r#"command:grep -q 'Be bold' "$SPRAG_BRIEF" && grep -q '2. halve the rate' "$SPRAG_BRIEF" &&
-        grep -q '| 1 | WIN | +2.0 \[+1.0, +3.0\] | RATE 1 -> 2 | because \\| so |' "$SPRAG_BRIEF" &&
-        grep -q 'cpu: made up' "$SPRAG_BRIEF" && grep -q 'gain_in_sigma": 2' "$SPRAG_BRIEF_DIR/history.json" &&
+        grep -q 'trial 1: WIN +2.0 \[+1.0, +3.0\], "RATE 1 -> 2", "because \\| so"' "$SPRAG_BRIEF" &&
+        grep -q 'cpu: "made up"' "$SPRAG_BRIEF" && grep -q 'gain_in_sigma": 2' "$SPRAG_BRIEF_DIR/history.json" &&
         echo 'let rate = 1;' > src/train.rs &&
         printf '%s' '{"title": "Halve\n it", "hypothesis": "smoother", "family": "rates", "idea": 2, "expected_gain": 0.02, "more": 1}' > "$SPRAG_BRIEF_DIR/proposal.json""#;
     let proposal = bench.propose(script, None).unwrap();

@@ -42,6 +42,16 @@ impl Layout {
         self.runs().join(run)
     }
 
+    /// The brief that a trial's proposer was given last.
+    pub fn brief_of(&self, run: &str, trial: TrialId) -> PathBuf {
+        self.run(run).join("briefs").join(format!("{trial}.md"))
+    }
+
+    /// What the person who runs this wants of proposers.
+    pub fn steering(&self, run: &str) -> PathBuf {
+        self.run(run).join("steer.md")
+    }
+
     /// Ledger of a run.
     pub fn ledger(&self, run: &str) -> PathBuf {
         self.run(run).join("ledger.jsonl")

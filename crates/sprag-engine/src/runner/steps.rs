@@ -2,10 +2,13 @@
 //! their own.
 
 mod executing;
+mod learning;
 mod moves;
 mod proposing;
 mod timing;
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -18,6 +21,7 @@ use super::{
 use crate::event::{Event, Observer};
 use crate::lane::{Arm, Lane};
 use crate::ledger::Ledger;
+use crate::memory::novelty::Shingles;
 use crate::proposer::{self, Proposer};
 use crate::record::{CommitId, Invalid, Purpose, Record, RunStarted, TrialId, Verdict};
 use crate::repo::Repo;
@@ -36,6 +40,8 @@ pub struct Steps<'a> {
     proposers: Vec<Box<dyn Proposer>>,
     observer: &'a mut dyn Observer,
     began: Instant,
+    /// Changes of earlier trials, as far as they were looked at.
+    changes: RefCell<BTreeMap<TrialId, Shingles>>,
     _lock: Lock,
 }
 
@@ -76,8 +82,20 @@ impl<'a> Steps<'a> {
         let state = State::fold(contents.lines.iter().map(|line| (line.at.as_str(), &line.record)));
         let torn_bytes = contents.torn_bytes;
         let began = Instant::now();
-        let mut steps =
-            Steps { setup, run, layout, repo, ledger, state, lane, proposers, observer, began, _lock: lock };
+        let mut steps = Steps {
+            setup,
+            run,
+            layout,
+            repo,
+            ledger,
+            state,
+            lane,
+            proposers,
+            observer,
+            began,
+            changes: RefCell::default(),
+            _lock: lock,
+        };
         if torn_bytes > 0 {
             steps.warn(
                 format!("the ledger's last line was torn: {torn_bytes} bytes of it were cut off"),
@@ -128,6 +146,8 @@ impl<'a> Steps<'a> {
             self.repo.move_branch(&self.branch(), &self.tip(), &self.tip())?;
         }
         self.mark_hypotheses();
+        // A kill between a decision and its lesson.
+        self.learn()?;
         self.sweep()?;
         self.check_out_pristine(true)
     }
@@ -279,6 +299,9 @@ impl<'a> Steps<'a> {
                 several => self.proposers[(trial as usize - 1) % several].name().to_owned(),
             }
         };
+        if again.is_none() && trial > 0 {
+            self.notice_plateau(trial)?;
+        }
         self.append(Record::TrialStarted { trial, proposer, parent, again, heat })?;
         Ok(Flow::On)
     }
@@ -298,6 +321,7 @@ impl<'a> Steps<'a> {
         let stays = matches!(verdict, Verdict::Baseline { .. } | Verdict::Win(_));
         let baseline = matches!(verdict, Verdict::Baseline { .. });
         self.append(Record::Decided { trial, verdict, reason })?;
+        self.learn()?;
         let asked = self.state.run.as_ref().is_some_and(|run| run.second.is_some());
         if baseline && asked && second_budget(&self.state).is_none() {
             let text = "there is no second budget: no run of the baseline tells its `train_tokens`";

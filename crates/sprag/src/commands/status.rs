@@ -34,6 +34,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
             "format": page.format, "task": page.task, "run": page.run, "runs": all, "running": running,
             "finished": page.finished, "metric": page.metric, "direction": page.direction, "budget": page.budget,
             "headline": page.headline, "counts": page.counts, "time": page.time, "noise": page.noise,
+            "families": page.families, "predictions": page.predictions, "plateau": page.plateau, "spent": page.spent,
             "certified": page.certified, "tip_commit": state.tip, "updated_at": page.updated_at,
         }))?;
         return Ok(ExitCode::Success);

@@ -4,6 +4,7 @@
 //! to the browser.
 
 mod details;
+mod learned;
 mod second;
 
 use std::fmt::Write;
@@ -41,6 +42,7 @@ pub fn render(page: &Page) -> String {
     trials(&mut html, page);
     audits(&mut html, page);
     second::table(&mut html, page);
+    learned::section(&mut html, page);
     if let Some(noise) = &page.noise {
         noise_floor(&mut html, page, noise);
     }

@@ -9,7 +9,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
-use sprag_engine::record::{AuditEnd, AuditId, Budget, Direction, Measure, Policy, Raced, TrialId, Verdict};
+use sprag_engine::memory::{Family, Plateau, Predictions};
+use sprag_engine::record::{
+    AuditEnd, AuditId, Budget, Direction, Measure, Policy, Raced, Spending, TrialId, Verdict,
+};
 use sprag_engine::session::Second;
 use sprag_engine::state::{EarlyStops, Trial};
 use sprag_measure::stats::{self, Interval, mean};
@@ -92,6 +95,14 @@ pub struct Page {
     pub tentative: usize,
     /// Audits in order.
     pub audits: Vec<AuditView>,
+    /// What became of ideas, by family.
+    pub families: Vec<Family>,
+    /// How well proposers foresee effects: all together, then each where there are several.
+    pub predictions: Vec<Predictions>,
+    /// What is asked for because the run stands still.
+    pub plateau: Option<Plateau>,
+    /// What proposers cost.
+    pub spent: Spending,
     /// The candidate tells its own score.
     pub self_reported: bool,
     /// Most false certifications that all audits so far have in expectation: the sum of their levels.

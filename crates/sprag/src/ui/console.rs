@@ -186,6 +186,10 @@ impl Screen {
                 self.talk(&format!("audit {audit}: {keeps}, trial {tip} against trial {against}"));
             }
             Record::Audited { audit, .. } => self.audited(*audit),
+            Record::Plateau { without_win, stage, .. } => self.talk(&format!(
+                "plateau: nothing was kept in {without_win} judged trials; proposers are asked for {}",
+                stage.words()
+            )),
             Record::RunFinished { reason } => self.talk(&format!("run finished: {}", tame(reason))),
             _ => {}
         }

@@ -135,6 +135,31 @@ pub fn audit_line(audit: &AuditView, decimals: usize) -> String {
     )
 }
 
+/// What is asked for because the run stands still.
+pub fn plateau(page: &Page) -> Option<String> {
+    page.plateau.map(|plateau| {
+        format!(
+            "nothing was kept in {} judged trials, so proposers are asked for {}",
+            plateau.without_win,
+            plateau.stage.words()
+        )
+    })
+}
+
+/// What proposers cost, as far as they tell; nothing where none costs anything.
+pub fn spent(page: &Page) -> Option<String> {
+    let spent = page.spent;
+    if spent.seconds <= 0.0 {
+        return None;
+    }
+    let tokens = match spent.tokens() {
+        0 => "tokens not told".to_owned(),
+        tokens => format!("{} tokens", numbers::count(tokens as f64)),
+    };
+    let usd = spent.usd.map_or_else(|| "dollars not told".to_owned(), |usd| format!("{usd:.2} USD"));
+    Some(format!("{} of asking, {tokens}, {usd}", numbers::duration(spent.seconds)))
+}
+
 /// What a score that the candidate tells itself is worth.
 pub fn self_reported(page: &Page) -> Option<&'static str> {
     page.self_reported.then_some(
@@ -179,6 +204,8 @@ pub fn headline(headline: &Headline, page: &Page) -> Vec<String> {
         }
     }
     lines.extend(self_reported(page).map(str::to_owned));
+    lines.extend(plateau(page).map(|words| format!("plateau   {words}")));
+    lines.extend(spent(page).map(|words| format!("proposers {words}")));
     lines.extend(audits(page));
     if let Some(score) = page.holdout {
         lines.push(format!(

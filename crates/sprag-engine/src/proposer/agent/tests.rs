@@ -92,6 +92,8 @@ impl Bench {
             brief_dir: &brief_dir,
             hypotheses: &self.dir.path().join(".sprag/hypotheses.md"),
             repair: None,
+            note: None,
+            steering: None,
             machine: &BTreeMap::new(),
             repo: &self.repo,
             cancel: &Cancel::default(),

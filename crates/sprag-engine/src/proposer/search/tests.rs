@@ -74,6 +74,8 @@ impl Bench {
             brief_dir: self.dir.path(),
             hypotheses: self.dir.path(),
             repair: None,
+            note: None,
+            steering: None,
             machine: &BTreeMap::new(),
             repo: &self.repo,
             cancel: &Cancel::default(),

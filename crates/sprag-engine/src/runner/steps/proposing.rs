@@ -5,8 +5,8 @@ use std::path::Path;
 use super::{Flow, Steps};
 use crate::event::{Event, Phase};
 use crate::proposer::{self, Brief, Declined, Proposal};
-use crate::record::{Asked, Invalid, Proposed, Reason, Record, TrialId, Verdict};
-use crate::repo::RepoError;
+use crate::record::{Asked, Invalid, Near, Proposed, Reason, Record, TrialId, Verdict};
+use crate::repo::{RepoError, remove_all};
 use crate::runner::EngineError;
 
 impl Steps<'_> {
@@ -38,30 +38,59 @@ impl Steps<'_> {
             (self.layout.asking(&self.run, id, line), self.layout.brief(&self.run, id, line));
         self.checkout(&worktree, from)?;
         std::fs::create_dir_all(&brief_dir).map_err(EngineError::state("create", &brief_dir))?;
-        let brief = Brief {
+        let steering = std::fs::read_to_string(self.layout.steering(&self.run)).ok();
+        let hypotheses = self.layout.hypotheses();
+        let mut brief = Brief {
             task: &self.setup.task,
             state: &self.state,
             trial: id,
             seed: self.state.run.as_ref().map_or(self.setup.seed, |run| run.seed),
             worktree: &worktree,
             brief_dir: &brief_dir,
-            hypotheses: &self.layout.hypotheses(),
+            hypotheses: &hypotheses,
+            note: None,
+            steering: steering.as_deref().filter(|text| !text.trim().is_empty()),
             repair: broken.as_ref().map(|invalid| invalid.detail.as_str()),
             machine: &self.setup.machine,
             repo: &self.repo,
             cancel: &self.setup.kill,
         };
-        let answer = self.proposers[index].propose(&brief);
-        if let Some(spending) = self.proposers[index].spent() {
-            let end = match &answer {
-                Ok(_) => "proposed".to_owned(),
-                Err(Declined::Exhausted(reason) | Declined::Failed(reason)) => reason.clone(),
-            };
-            self.append(Record::Asked(Asked { trial: id, proposer: trial.proposer.clone(), spending, end }))?;
+        let mut answer = self.proposers[index].propose(&brief);
+        let mut asked = vec![(self.proposers[index].spent(), ending(&answer))];
+        let mut near = self.near(id, &worktree, &trial.parent, &answer)?;
+        // Shown to whoever can take it in before it runs, once.
+        if let (Some(near), None, true) = (&near, &broken, self.proposers[index].can_repair()) {
+            let note = self.note_on(near);
+            brief.note = Some(&note);
+            remove_all(&brief_dir.join(proposer::ANSWER))
+                .map_err(EngineError::state("remove", &brief_dir))?;
+            let second = self.proposers[index].propose(&brief);
+            asked.push((self.proposers[index].spent(), ending(&second)));
+            // Whoever has nothing to say on it stands by what it proposed.
+            if let Ok(second) = second {
+                answer = answer.map(|first| second.or_else(first));
+            }
+        }
+        if asked.len() > 1 {
+            near = self.near(id, &worktree, &trial.parent, &answer)?;
+        }
+        for (spending, end) in asked {
+            if let Some(spending) = spending {
+                self.append(Record::Asked(Asked {
+                    trial: id,
+                    proposer: trial.proposer.clone(),
+                    spending,
+                    end,
+                }))?;
+            }
+        }
+        self.keep_brief(id, &brief_dir)?;
+        if let Ok(Some(lesson)) = answer.as_ref().map(|proposal| proposal.lesson.as_deref()) {
+            self.learn_from(&trial.proposer, lesson)?;
         }
         let flow = match answer {
             Ok(proposal) => {
-                self.admit(id, attempt, &worktree, proposal)?;
+                self.admit(id, attempt, &worktree, proposal, near)?;
                 Flow::On
             }
             Err(_) if self.setup.kill.is_cancelled() => Flow::Stop,
@@ -96,7 +125,7 @@ impl Steps<'_> {
         match self.repo.replay(&first.parent, &change.commit, &onto, &message(&proposal)) {
             Ok(commit) => {
                 self.checkout(&worktree, &commit)?;
-                self.admit(id, 0, &worktree, proposal)?;
+                self.admit(id, 0, &worktree, proposal, None)?;
                 Ok(self.repo.worktree_remove(&worktree)?)
             }
             Err(RepoError::Conflict { .. } | RepoError::NothingToMerge { .. }) => {
@@ -137,6 +166,7 @@ impl Steps<'_> {
         attempt: u32,
         worktree: &Path,
         proposal: Proposal,
+        near: Option<Near>,
     ) -> Result<(), EngineError> {
         let Some(trial) = self.state.trial(id) else { return Ok(()) };
         let (parent, earlier) = (trial.parent.clone(), trial.proposed.clone());
@@ -169,12 +199,21 @@ impl Steps<'_> {
             family: proposal.family,
             idea: proposal.idea,
             expected_gain: proposal.expected_gain,
+            near,
             content: admitted.content,
             paths: admitted.paths,
             insertions,
             deletions,
         };
         self.append(Record::Proposed(proposed))
+    }
+}
+
+/// How an asking ended, in the ledger's words.
+fn ending(answer: &Result<Proposal, Declined>) -> String {
+    match answer {
+        Ok(_) => "proposed".to_owned(),
+        Err(Declined::Exhausted(reason) | Declined::Failed(reason)) => reason.clone(),
     }
 }
 

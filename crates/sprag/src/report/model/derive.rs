@@ -6,7 +6,7 @@ use sprag_engine::record::{
     Budget, Direction, Effect, Outcome, Policy, Preset, Purpose, Reason, Score, TrialId, Verdict,
 };
 use sprag_engine::state::{Audit, Run, State, Trial};
-use sprag_engine::{gate, session};
+use sprag_engine::{gate, memory, session};
 use sprag_measure::clock;
 use sprag_measure::stats::{self, Interval};
 
@@ -42,6 +42,10 @@ pub fn page(state: &State, extras: Extras) -> Option<Page> {
         holdout: state.holdout,
         holdout_queries: state.holdout_queries(),
         disturbed: disturbed(state),
+        families: memory::families(state),
+        predictions: predictions(state),
+        plateau: state.plateau,
+        spent: state.spent,
         self_reported: state.runs().filter_map(Run::score).any(|score| score.self_reported),
         early_stops: state.early_stops(),
         counts: counts(state),
@@ -206,6 +210,13 @@ fn audit_view(audit: &Audit) -> AuditView {
         effect: audit.effect.map(effect_view),
         reason: audit.reason.clone(),
     }
+}
+
+/// All together first, then each proposer where there are several.
+fn predictions(state: &State) -> Vec<memory::Predictions> {
+    let each = memory::predictions_by_proposer(state);
+    let each = if each.len() > 1 { each } else { Vec::new() };
+    memory::predictions(state).into_iter().chain(each).collect()
 }
 
 fn disturbed(state: &State) -> usize {

@@ -1,0 +1,360 @@
+//! The sections of the brief, in order, each with its share of the whole.
+
+use std::collections::BTreeMap;
+
+use super::quote;
+use super::{Brief, Idea, Options};
+use crate::memory::{self, Stage};
+use crate::proposer::answer;
+use crate::record::{Direction, Effect, Verdict};
+use crate::session;
+use crate::state::{Run, Trial};
+
+/// A heading, what is always said, and lines of which the first are the most worth.
+pub(super) struct Section {
+    title: &'static str,
+    head: String,
+    lines: Vec<String>,
+    /// Of the whole text, 0 to 1; what is always said is not cut.
+    share: f64,
+    /// What is left out, in the plural.
+    what: &'static str,
+}
+
+impl Section {
+    fn new(title: &'static str, head: impl Into<String>) -> Section {
+        Section { title, head: head.into(), lines: Vec::new(), share: 1.0, what: "lines" }
+    }
+
+    fn with(mut self, lines: Vec<String>, share: f64, what: &'static str) -> Section {
+        (self.lines, self.share, self.what) = (lines, share, what);
+        self
+    }
+
+    /// The section within its share of so many bytes; empty when it says nothing.
+    pub(super) fn fitted(&self, whole: usize) -> String {
+        if self.head.is_empty() && self.lines.is_empty() {
+            return String::new();
+        }
+        let mut text = format!("## {}\n\n", self.title);
+        if !self.head.is_empty() {
+            text.push_str(&self.head);
+            text.push('\n');
+        }
+        let most = (whole as f64 * self.share) as usize;
+        let mut used = 0;
+        let fits = self.lines.iter().take_while(|line| {
+            used += line.len() + 1;
+            used <= most
+        });
+        let fits = fits.count();
+        for line in &self.lines[..fits] {
+            text.push_str(line);
+            text.push('\n');
+        }
+        match self.lines.len() - fits {
+            0 => {}
+            more => text.push_str(&format!("\n{more} more {} are in `history.json`.\n", self.what)),
+        }
+        text
+    }
+}
+
+pub(super) fn all(brief: &Brief<'_>, open: &[&Idea], options: Options) -> Vec<Section> {
+    let mut sections =
+        vec![task(brief), note(brief), repair(brief), steering(brief), incumbent(brief), limits(brief)];
+    if options.code {
+        sections.push(code(brief));
+    }
+    sections.extend([kept(brief), misses(brief), failures(brief), foreign(brief), ideas(open), next(brief)]);
+    sections.push(words_of_the_user(brief));
+    sections
+}
+
+fn task(brief: &Brief<'_>) -> Section {
+    let task = brief.task;
+    let better = match task.metric.direction {
+        Direction::Lower => "lower",
+        Direction::Higher => "higher",
+    };
+    let paths: Vec<String> = task.files.mutable.patterns().map(|path| format!("`{path}`")).collect();
+    let guards: Vec<String> =
+        task.guard_rules.iter().map(|rule| format!("`{}` {}", rule.fact, rule.limit)).collect();
+    let guards = match guards.as_slice() {
+        [] => String::new(),
+        some => format!(" Whatever the score, it must keep {}.", some.join(", ")),
+    };
+    Section::new(
+        "What to do",
+        format!(
+            "Edit the files of the current folder, a checkout of the incumbent, so that `{}` gets {better} within a \
+             budget of {}.{guards} One idea a trial. You may change {} and nothing else; what changes anything else, \
+             only comments or seeds, or repeats an earlier trial is rejected unseen. Do not commit.\n\n\
+             Say what you did in `{}`, all keys optional:\n\n\
+             ```json\n{{\"title\": \"one line\", \"hypothesis\": \"what you expect, and why\", \"family\": \"kind of idea\", \
+             \"expected_gain\": 0.01, \"lesson\": \"what the last trial taught\", \"idea\": 1}}\n```\n\n\
+             `expected_gain` is in units of `{}`, positive when better, negative when you try something that you expect \
+             to be worse; how well proposers foresee effects is scored. `idea` is the number of an open idea below. \
+             `{{\"exhausted\": \"why\"}}` says that you have nothing left to propose.\n",
+            task.metric.name,
+            task.budget,
+            paths.join(", "),
+            brief.brief_dir.join(answer::FILE).display(),
+            task.metric.name,
+        ),
+    )
+}
+
+fn note(brief: &Brief<'_>) -> Section {
+    Section::new("Before it runs", brief.note.map(|note| format!("{note}\n")).unwrap_or_default())
+}
+
+fn repair(brief: &Brief<'_>) -> Section {
+    let head = brief.repair.map(|error| {
+        format!(
+            "The worktree holds the proposal as it was built. Mend it, and change nothing else.\n\n{}\n",
+            quote::block(error, 80, 400)
+        )
+    });
+    Section::new("The build failed", head.unwrap_or_default())
+}
+
+fn steering(brief: &Brief<'_>) -> Section {
+    Section::new(
+        "From the person who runs this",
+        brief.steering.map(|text| format!("{}\n", text.trim())).unwrap_or_default(),
+    )
+}
+
+fn incumbent(brief: &Brief<'_>) -> Section {
+    let mut lines = Vec::new();
+    if let Some((mean, sd, n)) = brief.state.baseline() {
+        lines.push(format!("- baseline: {mean:.5}, noise of one run (sd) {sd:.5}, n = {n}"));
+    }
+    if let Some(trial) = brief.state.incumbent.and_then(|id| brief.state.trial(id)) {
+        let title = quote::line(trial.title(), 120);
+        let stands =
+            session::level(brief.state, trial.id, None).map(|level| format!(", stands at {:.5}", level.mean));
+        lines.push(format!("- incumbent: trial {} ({title}){}", trial.id, stands.unwrap_or_default()));
+    }
+    if let Some(gain) = session::detectable(brief.state, 0.8) {
+        lines.push(format!(
+            "- a gain of {gain:.5} is found 8 times in 10; smaller ones are mostly lost in noise"
+        ));
+    }
+    lines.push(format!("- its code: the current folder, {}", brief.worktree.display()));
+    if let Ok(files) = brief.task.files.mutable_in(brief.worktree) {
+        lines.extend(files.into_iter().map(|file| format!("  - {}", quote::line(&file, 200))));
+    }
+    Section::new("Incumbent", "").with(lines, 0.1, "files")
+}
+
+/// What the last runs of the incumbent used, and the machine: what is not measured is said to be unknown.
+fn limits(brief: &Brief<'_>) -> Section {
+    let runs = brief.state.incumbent.map(|arm| {
+        let own =
+            brief.state.runs().filter(move |run| run.measure.arm == arm && run.measure.budget.is_none());
+        own.filter_map(Run::score).collect::<Vec<_>>()
+    });
+    let runs = runs.unwrap_or_default();
+    let mut sums: BTreeMap<&str, (f64, u32)> = BTreeMap::new();
+    for (name, value) in runs.iter().rev().take(5).flat_map(|score| &score.facts) {
+        let (sum, n) = sums.entry(name).or_default();
+        *sum += value;
+        *n += 1;
+    }
+    let mut lines: Vec<String> = sums
+        .iter()
+        .map(|(name, (sum, n))| {
+            format!("- {}: {:.6} (mean of {n} runs)", quote::line(name, 60), sum / f64::from(*n))
+        })
+        .collect();
+    if !sums.keys().any(|name| name.contains("mfu") || name.contains("flop")) {
+        lines.push("- share of the machine's peak operations: not measured".to_owned());
+    }
+    lines.extend(
+        brief.machine.iter().map(|(name, value)| format!("- machine, {name}: {}", quote::line(value, 100))),
+    );
+    Section::new("What it uses, and of what", "").with(lines, 0.08, "facts")
+}
+
+fn code(brief: &Brief<'_>) -> Section {
+    let files = brief.task.files.mutable_in(brief.worktree).unwrap_or_default();
+    let parts = files.iter().filter_map(|file| {
+        let text = std::fs::read_to_string(brief.worktree.join(file)).ok()?;
+        let mut fence = "````".to_owned();
+        while text.contains(&fence) {
+            fence.push('`');
+        }
+        Some(format!("{file}:\n\n{fence}\n{}\n{fence}\n", text.trim_end()))
+    });
+    Section::new("The files that may change", parts.collect::<Vec<_>>().join("\n"))
+}
+
+fn kept(brief: &Brief<'_>) -> Section {
+    let state = brief.state;
+    let uncertified = state.uncertified();
+    let kept = state.trials.iter().rev().filter(|trial| trial.kept && trial.id > 0);
+    let lines = kept.map(|trial| {
+        let level = if uncertified.contains(&trial.id) { "tentative" } else { "certified" };
+        format!("- {level}, trial {}: {}", trial.id, told(trial))
+    });
+    Section::new("What was kept, newest first", "").with(lines.collect(), 0.15, "keeps")
+}
+
+fn misses(brief: &Brief<'_>) -> Section {
+    let missed = memory::near_misses(brief.state);
+    let trials = missed.iter().filter_map(|(trial, _)| brief.state.trial(*trial));
+    let lines = trials.map(|trial| format!("- trial {}: {}", trial.id, told(trial))).collect();
+    Section::new("Near misses: perhaps better, not shown to be", "").with(lines, 0.12, "near misses")
+}
+
+/// Everything else that was tried, by family, the families with the newest trials first.
+fn failures(brief: &Brief<'_>) -> Section {
+    let state = brief.state;
+    let mut families = memory::families(state);
+    families.sort_by(|a, b| b.last.cmp(&a.last));
+    let missed = memory::near_misses(state);
+    let mut lines = Vec::new();
+    for family in families {
+        let gain = match (&family.gain, family.mean_gain) {
+            (Some(gain), _) => format!(
+                ", mean gain {:+.1} sigma [{:+.1}, {:+.1}], n = {}",
+                gain.estimate, gain.low, gain.high, gain.n
+            ),
+            (None, Some(gain)) => format!(", gain {gain:+.1} sigma, n = 1"),
+            (None, None) => String::new(),
+        };
+        lines.push(format!(
+            "- family {}: tried {}, kept {}, without a score {}{gain}",
+            quote::line(&family.name, 60),
+            family.tried,
+            family.kept,
+            family.invalid
+        ));
+        let own = |trial: &&Trial| {
+            let name = trial.proposed.as_ref().and_then(|proposed| proposed.family.as_deref());
+            let name = name.map(memory::family_name).filter(|name| !name.is_empty());
+            name.unwrap_or_else(|| "other".to_owned()) == family.name
+        };
+        let failed = |trial: &&Trial| !trial.kept && !missed.iter().any(|(near, _)| *near == trial.id);
+        let tried = state.trials.iter().rev().filter(|trial| trial.id > 0 && trial.verdict.is_some());
+        lines.extend(
+            tried.filter(own).filter(failed).map(|trial| format!("  - trial {}: {}", trial.id, told(trial))),
+        );
+    }
+    let head = match lines.is_empty() {
+        true => "Nothing was tried yet.\n",
+        false => {
+            "Gains are over the incumbent of their time in sigma (sd of one run), positive when better.\n"
+        }
+    };
+    Section::new("What was tried, by family, newest first", head).with(lines, 0.3, "lines")
+}
+
+/// One trial: outcome, effect, and what it taught, all of it in quotes that somebody wrote.
+fn told(trial: &Trial) -> String {
+    let word = trial.verdict.as_ref().map_or("open", Verdict::word);
+    let undone = if trial.undone { " (taken back)" } else { "" };
+    let gain = trial.effect().and_then(in_sigma).map(|gain| format!(" {gain}")).unwrap_or_default();
+    match &trial.lesson {
+        Some(lesson) => format!("{word}{undone}{gain}, {}", quote::line(lesson, 300)),
+        None => {
+            let reason = trial.reason.as_deref().map(|reason| format!(", {}", quote::line(reason, 160)));
+            format!("{word}{undone}{gain}, {}{}", quote::line(trial.title(), 120), reason.unwrap_or_default())
+        }
+    }
+}
+
+fn in_sigma(effect: Effect) -> Option<String> {
+    if effect.sigma <= 0.0 {
+        return None;
+    }
+    let [gain, low, high] = [effect.gain, effect.low, effect.high].map(|end| end / effect.sigma);
+    Some(format!("{gain:+.1} [{low:+.1}, {high:+.1}]"))
+}
+
+/// What another loop recorded: other seeds, perhaps another machine, so it is no evidence here.
+fn foreign(brief: &Brief<'_>) -> Section {
+    let text = std::fs::read_to_string(brief.task.dir.join(".sprag/history.tsv")).unwrap_or_default();
+    let rows: Vec<&str> = text.lines().skip(1).filter(|line| !line.trim().is_empty()).collect();
+    let lines: Vec<String> = rows.iter().rev().map(|row| format!("- {}", quote::line(row, 200))).collect();
+    let head = match lines.is_empty() {
+        true => "",
+        false => {
+            "Recorded by another loop, newest first: single runs without repeats, perhaps on another machine.\n"
+        }
+    };
+    Section::new("Imported history", head).with(lines, 0.1, "rows")
+}
+
+fn ideas(open: &[&Idea]) -> Section {
+    let lines = open.iter().enumerate().map(|(at, idea)| format!("{}. {}", at + 1, idea.text));
+    Section::new("Open ideas", "").with(lines.collect(), 0.08, "ideas")
+}
+
+/// What to go for now: better of the same, or, at a plateau, something else.
+fn next(brief: &Brief<'_>) -> Section {
+    let state = brief.state;
+    let names = |trials: &[u32]| {
+        let commit = |trial: &u32| {
+            let proposed = state.trial(*trial)?.proposed.as_ref()?;
+            Some(format!(
+                "trial {trial} (commit {}, against {})",
+                cut(&proposed.commit),
+                cut(&state.trial(*trial)?.parent)
+            ))
+        };
+        trials.iter().filter_map(commit).collect::<Vec<_>>().join(", ")
+    };
+    let head = match memory::plateau(state) {
+        None if state.trials.len() > 1 => {
+            "Go on where gains were found, or test the cheapest doubt about what limits the incumbent.\n"
+                .to_owned()
+        }
+        None => String::new(),
+        Some(plateau) => {
+            let since = plateau.without_win;
+            let asked = match plateau.stage {
+                Stage::AnotherFamily => {
+                    let tried: Vec<String> = memory::families(state)
+                        .iter()
+                        .take(5)
+                        .map(|family| quote::line(&family.name, 60))
+                        .collect();
+                    format!("Propose something of another family than {}.", tried.join(", "))
+                }
+                Stage::CombineNearMisses => {
+                    let missed: Vec<u32> =
+                        memory::near_misses(state).iter().take(4).map(|(trial, _)| *trial).collect();
+                    format!(
+                        "Combine two or more of the near misses in one change: {}; `git show` tells each.",
+                        names(&missed)
+                    )
+                }
+                Stage::OlderChampion => {
+                    let older: Vec<u32> = memory::older_champions(state).into_iter().take(3).collect();
+                    format!(
+                        "Begin from older code and take another way: {}; `git show COMMIT:PATH` tells it. It is still \
+                         compared with the incumbent.",
+                        names(&older)
+                    )
+                }
+            };
+            format!("Nothing was kept in the last {since} trials that were judged. {asked}\n")
+        }
+    };
+    Section::new("What to go for", head)
+}
+
+fn cut(commit: &str) -> &str {
+    commit.get(..12).unwrap_or(commit)
+}
+
+/// `program.md` is the user's own and is taken as it is.
+fn words_of_the_user(brief: &Brief<'_>) -> Section {
+    // One that trials may change is not the user's any more.
+    let own = !brief.task.files.is_mutable("program.md");
+    let program = std::fs::read_to_string(brief.worktree.join("program.md")).ok().filter(|_| own);
+    Section::new("program.md", program.unwrap_or_default())
+}

@@ -1,0 +1,65 @@
+//! `sprag steer [TEXT]`: what the person who runs this wants of proposers.
+
+use std::fs;
+use std::io::ErrorKind;
+
+use anyhow::Context as _;
+use serde_json::json;
+use sprag_engine::runner::{self, Layout};
+
+use super::{TaskArgs, print_json, println_or_stop};
+use crate::context::Context;
+use crate::exit_code::ExitCode;
+
+/// Tell proposers what you want of them
+///
+/// The note stands in every brief from the next one on, until another replaces it; it also works while a run is under
+/// way. Without a text it is shown.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: sprag steer 'leave the learning rates alone, try smaller batches'
+         sprag steer --clear")]
+pub struct Args {
+    /// The note
+    #[arg(value_name = "TEXT", conflicts_with = "clear")]
+    text: Option<String>,
+    #[command(flatten)]
+    task: TaskArgs,
+    /// Take the note back
+    #[arg(long)]
+    clear: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Writes, shows or removes it.
+pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
+    let task = context.task(&args.task.task)?;
+    let (state, _) = runner::load(&task.dir, args.task.run.as_deref())?;
+    let run = state.run.map(|run| run.run).unwrap_or_default();
+    let path = Layout::of(&task.dir).steering(&run);
+    let cannot = |what: &str| format!("cannot {what} {}", path.display());
+    if args.clear {
+        match fs::remove_file(&path) {
+            Err(cause) if cause.kind() != ErrorKind::NotFound => return Err(cause).context(cannot("remove")),
+            _ => {}
+        }
+    }
+    if let Some(text) = &args.text {
+        // Renamed into its place: a run that reads it meanwhile sees the old note or the new one.
+        let partial = path.with_extension("partial");
+        fs::write(&partial, format!("{}\n", text.trim())).with_context(|| cannot("write"))?;
+        fs::rename(&partial, &path).with_context(|| cannot("write"))?;
+    }
+    let note =
+        fs::read_to_string(&path).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    if args.json {
+        print_json(&json!({ "run": run, "note": note }))?;
+        return Ok(ExitCode::Success);
+    }
+    println_or_stop(&match note {
+        Some(note) => format!("steering  {run}: {note}"),
+        None => format!("steering  {run}: there is no note"),
+    })?;
+    Ok(ExitCode::Success)
+}
