@@ -12,7 +12,7 @@ fn begun() -> State {
 
 fn add(state: &mut State, trial: TrialId, family: &str, expected_gain: Option<f64>, verdict: Verdict) {
     let parent = "c".to_owned();
-    let proposer = if trial % 2 == 0 { "even" } else { "odd" };
+    let proposer = if trial.is_multiple_of(2) { "even" } else { "odd" };
     state.apply(
         "",
         &Record::TrialStarted { trial, proposer: proposer.into(), parent, again: None, heat: None },

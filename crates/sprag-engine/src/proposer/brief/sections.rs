@@ -213,7 +213,7 @@ fn misses(brief: &Brief<'_>) -> Section {
 fn failures(brief: &Brief<'_>) -> Section {
     let state = brief.state;
     let mut families = memory::families(state);
-    families.sort_by(|a, b| b.last.cmp(&a.last));
+    families.sort_by_key(|family| std::cmp::Reverse(family.last));
     let missed = memory::near_misses(state);
     let mut lines = Vec::new();
     for family in families {

@@ -39,7 +39,7 @@ fn records(trials: TrialId) -> Vec<Record> {
             _ => Verdict::Inconclusive(Effect { gain: 0.05, ..effect }),
         };
         records.push(Record::Decided { trial, verdict, reason: ATTACK.into() });
-        if trial % 2 == 1 {
+        if !trial.is_multiple_of(2) {
             records.push(Record::Lesson { trial, text: format!("lesson {trial} {ATTACK}"), by: "p".into() });
         }
     }
