@@ -1,11 +1,13 @@
 //! One file a subcommand: its arguments on top, with what `--help` teaches, then one `run`.
 
+pub mod adopt;
 pub mod certify;
 pub mod check;
 pub mod data;
 pub mod diff;
 pub mod doctor;
 pub mod gate;
+pub mod history;
 pub mod init;
 pub mod log;
 pub mod merge;

@@ -63,6 +63,9 @@ fn text(brief: &Brief<'_>, open: &[&Idea]) -> String {
     }
     add(incumbent(brief));
     add(history(brief));
+    if let Some(elsewhere) = crate::history::section(&brief.task.dir) {
+        add(elsewhere);
+    }
     if !open.is_empty() {
         add(ideas(open));
     }
