@@ -157,7 +157,7 @@ fn reasons(draft: &Draft, placed: &[Reason], fixed: Option<&Guess<Vec<String>>>)
     all.extend(draft.metric.as_ref().map(|guess| guess.reason("metric.name", &guess.value.name)));
     all.extend(draft.direction.as_ref().map(|guess| guess.reason("metric.direction", way(guess.value))));
     if let Some(guess) = &draft.metric {
-        let found = Guess::new((), guess.confidence, format!("found by {}", guess.value.source.words()));
+        let found = Guess::new((), guess.confidence, "where the score stands");
         all.push(found.reason(source_key(&guess.value.source), guess.value.source.words()));
     }
     all.extend(draft.guards.iter().map(|guess| guess.reason("guards", &guess.value.name)));

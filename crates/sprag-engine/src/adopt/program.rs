@@ -36,8 +36,12 @@ static MINUTES: LazyLock<Regex> = LazyLock::new(|| {
         r"(?i)\bbudget\b[^.\n]{0,60}?\b(\d+)[- ](minute|second)|\b(\d+)[- ](minute|second)s?\b[^.\n]{0,40}\bbudget\b",
     )
 });
-static KILLED: LazyLock<Regex> = LazyLock::new(|| {
-    regex(r"(?i)\bexceeds? (\d+) (minute|second)|\b(?:kill|timeout)\b[^.\n]{0,40}\b(\d+) (minute|second)")
+/// "If a run exceeds 10 minutes, kill it", else "Timeout: 10 minutes".
+static KILLED: LazyLock<[Regex; 2]> = LazyLock::new(|| {
+    [
+        regex(r"(?i)\bexceeds? ~?(\d+) (minute|second)"),
+        regex(r"(?i)\b(?:kill|timeout|time out)\b[^.\n]{0,40}?\b(\d+) (minute|second)"),
+    ]
 });
 static BUDGET_CONSTANT: LazyLock<Regex> = LazyLock::new(|| {
     regex(
@@ -71,10 +75,10 @@ pub(super) fn fill(draft: &mut Draft, tree: &Tree) {
         settle(&mut draft.direction, stated);
     }
     settle(&mut draft.budget, budget(tree));
+    let killed = KILLED.iter().find_map(|kind| seconds(tree, kind));
     settle(
         &mut draft.timeout,
-        seconds(tree, &KILLED)
-            .map(|(at, value)| Guess::stated(value, at, "the prose ends an experiment after that time")),
+        killed.map(|(at, value)| Guess::stated(value, at, "the prose ends an experiment after that time")),
     );
     draft.guards.extend(memory(tree));
 }

@@ -20,6 +20,7 @@ static HUB: LazyLock<Regex> = LazyLock::new(|| {
 });
 static TORCH: LazyLock<Regex> = LazyLock::new(|| regex(r"^\s*(?:import|from) torch\b"));
 static CUDA: LazyLock<Regex> = LazyLock::new(|| regex(r#"\.cuda\b|["']cuda(:\d)?["']|torch\.cuda"#));
+static OTHER_DEVICE: LazyLock<Regex> = LazyLock::new(|| regex(r#"["'](mps|cpu)["']"#));
 static ROCM: LazyLock<Regex> = LazyLock::new(|| regex(r"(?i)\brocm\d"));
 static MLX: LazyLock<Regex> = LazyLock::new(|| regex(r"^\s*(?:import|from) mlx\b"));
 
@@ -110,7 +111,8 @@ fn devices(environment: &mut Environment, tree: &Tree, machine: &Machine) {
             environment
                 .reasons
                 .push(Guess::likely((), at, why).reason("sandbox.devices", environment.devices.join(" ")));
-            if gpu == "an NVIDIA GPU" && !machine.nvidia {
+            let only = first(tree, &OTHER_DEVICE, all).is_none();
+            if gpu == "an NVIDIA GPU" && only && !machine.nvidia {
                 environment
                     .warnings
                     .push("the program asks for CUDA and this machine has no NVIDIA device".into());

@@ -36,8 +36,9 @@ pub(super) fn settle(
     } else {
         from_within(environment, text, &interpreter);
     }
-    // Output that is held back would look like silence.
     environment.env.push(("PYTHONUNBUFFERED".into(), "1".into()));
+    let why = "what Python prints is seen at once; held back it would look like silence";
+    environment.reasons.push(Guess::new((), Confidence::Assumed, why).reason("run.env", "PYTHONUNBUFFERED"));
 }
 
 /// What a command starts.

@@ -1,0 +1,10 @@
+#!/bin/sh
+# Fixed: computes the score of settings.txt. How far the two settings are from the best ones, which a proposer is not
+# told, with a little noise that depends on the seed: measure.sh SEED
+exec awk -v seed="$1" '
+    { setting[$1] = $2 }
+    END {
+        srand(seed)
+        noise = (rand() + rand() + rand() - 1.5) * 0.2
+        printf "loss %.6f\n", (setting["width"] - 3) ^ 2 + (setting["depth"] + 1) ^ 2 + noise
+    }' settings.txt
