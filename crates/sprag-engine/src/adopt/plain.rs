@@ -166,10 +166,11 @@ pub(super) fn files_of(tree: &Tree, command: &str) -> Vec<String> {
     let words: Vec<&str> =
         texts.iter().flat_map(|text| text.split([' ', '\t', '\n', '"', '\'', '(', ')', ';', ','])).collect();
     let named = |path: &str| words.iter().any(|word| word.trim_start_matches("./") == path);
-    let stem =
-        |path: &str| path.rsplit_once('.').map_or_else(|| path.to_owned(), |(stem, _)| stem.to_owned());
+    // `./bench` is built from `bench.c`; a bare word is more often a subcommand.
+    let built =
+        |path: &str| path.rsplit_once('.').is_some_and(|(stem, _)| words.contains(&&*format!("./{stem}")));
     let sources = tree.tracked().map(|source| &source.path).filter(|path| metric::is_program(path));
-    sources.filter(|path| named(path) || named(&stem(path))).cloned().collect()
+    sources.filter(|path| named(path) || built(path)).cloned().collect()
 }
 
 /// What stands behind and below a target.

@@ -88,7 +88,7 @@ mod tests {
                 ("b.d", "two", 6),
                 ("e", "p", 7),
                 ("e", "q", 7),
-                ("f", "long text\n", 8),
+                ("f", "long text\n", 9),
             ],
         );
     }
