@@ -170,7 +170,7 @@ fn a_task_around_a_command_runs_at_once() {
     assert_eq!(place.git(&["status", "--porcelain"]), "");
     place.done(&["run", "--proposer", "command:sh propose.sh", "--trials", "3", "--allow-unsandboxed"]);
     let status = place.json(&["status", "--json"]);
-    assert_eq!(status["counts"]["win"], 2, "{status}");
+    assert_eq!(status["counts"]["wins"], 2, "{status}");
     // Its record goes out and comes in again, and the next brief shows it.
     let file = place.path("results.tsv");
     let file = file.to_str().unwrap();
@@ -200,7 +200,7 @@ fn a_task_around_ones_own_command_takes_the_folders_files() {
     assert!(!place.path("task/task.toml").exists());
     let answer = init("size.txt");
     assert_eq!(answer.status, 0, "{}", answer.err);
-    assert_eq!(place.json(&["check", "--json", "--allow-unsandboxed"])["outcome"]["value"], 12.0);
+    assert_eq!(place.json(&["check", "--json", "--allow-unsandboxed"])["outcome"]["scored"]["value"], 12.0);
     assert_eq!(init("size.txt").status, 1);
 }
 
