@@ -85,7 +85,7 @@ fn contract(
         vars: environment.vars,
         build: environment.build,
         command: environment.command,
-        env: environment.env,
+        env: draft.env.iter().map(|guess| guess.value.clone()).chain(environment.env).collect(),
         timeout_seconds: draft.timeout.as_ref().map(|guess| guess.value),
         metric: draft.metric.as_ref()?.value.clone(),
         direction: draft.direction.as_ref()?.value,
@@ -153,6 +153,7 @@ fn reasons(draft: &Draft, placed: &[Reason], fixed: Option<&Guess<Vec<String>>>)
     all.extend(
         draft.timeout.as_ref().map(|guess| guess.reason("run.timeout_seconds", format!("{} s", guess.value))),
     );
+    all.extend(draft.env.iter().map(|guess| guess.reason("run.env", &guess.value.0)));
     all.extend(of(&["run.env"]));
     all.extend(draft.metric.as_ref().map(|guess| guess.reason("metric.name", &guess.value.name)));
     all.extend(draft.direction.as_ref().map(|guess| guess.reason("metric.direction", way(guess.value))));

@@ -20,6 +20,8 @@ pub(super) struct Draft {
     pub budget: Option<Guess<Budget>>,
     pub timeout: Option<Guess<f64>>,
     pub guards: Vec<Guess<Guard>>,
+    /// Variables that another loop sets for its runs.
+    pub env: Vec<Guess<(String, String)>>,
     /// A place that is empty because several values would fit.
     pub commands: Vec<Guess<String>>,
     pub metrics: Vec<Guess<Metric>>,

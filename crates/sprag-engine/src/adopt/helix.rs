@@ -3,11 +3,14 @@
 use super::contract::{Guard, Limit, Metric, MetricSource, Watched};
 use super::draft::{Draft, settle};
 use super::guess::{Evidence, Guess};
+use super::metric::regex;
 use super::tree::Tree;
 use super::yaml::{self, Leaf};
 use crate::record::{Budget, Direction};
 
 const FILE: &str = "helix.yaml";
+/// What helix sets for the command.
+const VARIABLE: &str = "HELIX_TIME_BUDGET";
 
 /// Takes over what the file states.
 pub(super) fn fill(draft: &mut Draft, tree: &Tree) {
@@ -30,16 +33,29 @@ pub(super) fn fill(draft: &mut Draft, tree: &Tree) {
     settle(&mut draft.metric, file.metric());
     settle(&mut draft.direction, file.one("metrics.primary.optimize", way, "its `metrics.primary.optimize`"));
     let seconds = |text: &str| text.parse::<f64>().ok().filter(|seconds| *seconds > 0.0);
-    let limit = file.one(
-        "metrics.evaluate.timeout_seconds",
-        seconds,
-        "its `timeout_seconds`, which ends an experiment",
-    );
-    settle(&mut draft.timeout, limit);
+    let seconds = file.one("metrics.evaluate.timeout_seconds", seconds, "its `timeout_seconds`");
+    match (seconds, kept_by_program(tree)) {
+        // Helix hands the number on, and such a program trains for so long: a limit of the same length would end it.
+        (Some(seconds), Some(at)) => {
+            let why = "helix hands its `timeout_seconds` to the program, which keeps that time itself";
+            let handed = (VARIABLE.to_owned(), seconds.value.to_string());
+            let both = Guess::stated((), at, why).seen(seconds.evidence[0].clone());
+            settle(&mut draft.budget, Some(both.with(Budget::Seconds(seconds.value))));
+            draft.env.push(both.with(handed));
+        }
+        (seconds, _) => settle(&mut draft.timeout, seconds),
+    }
     let whole = |_: &str| Some(Budget::Evaluations(1));
     let why = "the command decides how much it does; one execution is one evaluation";
     settle(&mut draft.budget, file.one("metrics.evaluate.command", whole, why));
     draft.guards.extend(file.guard());
+}
+
+/// Where a program reads the time that helix allows it.
+fn kept_by_program(tree: &Tree) -> Option<Evidence> {
+    let read = regex(VARIABLE);
+    let mut programs = tree.tracked().filter(|source| source.path.ends_with(".py"));
+    programs.find_map(|source| Some(tree.find(&source.path, &read)?.0))
 }
 
 fn way(text: &str) -> Option<Direction> {

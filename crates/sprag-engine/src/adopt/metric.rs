@@ -194,7 +194,7 @@ fn add(found: &mut Vec<Guess<Metric>>, guess: Guess<Metric>) {
 /// Languages in which measuring programs are written.
 pub(super) fn is_program(path: &str) -> bool {
     let ending = path.rsplit_once('.').map_or("", |(_, ending)| ending);
-    ["py", "sh", "bash", "c", "cc", "cpp", "rs", "go", "js", "mjs", "ts", "ps1", "rb", "jl", "pl"]
+    ["py", "sh", "bash", "c", "h", "hpp", "cc", "cpp", "rs", "go", "js", "mjs", "ts", "ps1", "rb", "jl", "pl"]
         .contains(&ending)
         || path.rsplit('/').next() == Some("Makefile")
 }

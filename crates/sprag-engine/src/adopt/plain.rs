@@ -61,7 +61,7 @@ pub(super) fn fill(draft: &mut Draft, tree: &Tree, wishes: &Wishes) {
     }
     if draft.mutable.is_none() {
         let scoring = scoring_files(draft, &files);
-        let candidates = mutable(tree, draft, &scoring, wishes);
+        let candidates = mutable(tree, draft, &files, &scoring, wishes);
         match &candidates[..] {
             [only] => draft.mutable = Some(only.clone()),
             _ => draft.mutables = candidates,
@@ -80,8 +80,16 @@ fn commands(tree: &Tree) -> Vec<Guess<String>> {
     {
         for (at, line) in tree.lines(file) {
             if let Some(captures) = kind.captures(line) {
-                let why = format!("{file} has a target of that name");
-                found.push(Guess::likely(format!("{program} {}", &captures[1]), at, why));
+                let target = &captures[1];
+                let (command, why) = if only_builds(tree, file, target) {
+                    (
+                        format!("{program} {target} && ./{target}"),
+                        format!("{file} builds a program of that name"),
+                    )
+                } else {
+                    (format!("{program} {target}"), format!("{file} has a target of that name"))
+                };
+                found.push(Guess::likely(command, at, why));
             }
         }
     }
@@ -111,6 +119,13 @@ fn commands(tree: &Tree) -> Vec<Guess<String>> {
         found.push(Guess::likely(format!("{program} {}", source.path), at, "its name says that it measures"));
     }
     found
+}
+
+/// True for a target that compiles a program of its own name and does not start it.
+fn only_builds(tree: &Tree, file: &str, target: &str) -> bool {
+    let lines = recipe(tree, file, target);
+    let compiles = |line: &String| line.contains("-o $@") || line.contains(&format!("-o {target}"));
+    lines.iter().any(compiles) && !lines.iter().any(|line| line.contains("./"))
 }
 
 fn npm_scripts(tree: &Tree) -> Vec<Guess<String>> {
@@ -198,15 +213,25 @@ fn is_test(path: &str) -> bool {
     path.split('/').any(|part| part.starts_with("test") || part.ends_with("_test.go"))
 }
 
-/// The files that print the metric, else those of the command.
+/// The files that print the metric, else those of the command that are called like it, or its only one.
 fn scoring_files(draft: &Draft, files: &[String]) -> Vec<String> {
     let metric = draft.metric.iter().flat_map(|guess| &guess.evidence).map(|at| at.path.clone());
     let printing: Vec<String> = metric.filter(|path| metric::is_program(path)).collect();
-    if printing.is_empty() { files.to_vec() } else { printing }
+    match files {
+        _ if !printing.is_empty() => printing,
+        [only] => vec![only.clone()],
+        several => several.iter().filter(|path| SCORING.is_match(path)).cloned().collect(),
+    }
 }
 
 /// What may change: one guess where there is one answer, several for a question.
-fn mutable(tree: &Tree, draft: &Draft, scoring: &[String], wishes: &Wishes) -> Vec<Guess<Vec<String>>> {
+fn mutable(
+    tree: &Tree,
+    draft: &Draft,
+    files: &[String],
+    scoring: &[String],
+    wishes: &Wishes,
+) -> Vec<Guess<Vec<String>>> {
     let free =
         |path: &str| !scoring.iter().any(|file| file == path) && !is_test(path) && !SCORING.is_match(path);
     let imported: Vec<(Evidence, String)> = scoring
@@ -218,6 +243,12 @@ fn mutable(tree: &Tree, draft: &Draft, scoring: &[String], wishes: &Wishes) -> V
     if let Some((at, _)) = imported.first() {
         let paths = imported.iter().map(|(_, path)| path.clone()).collect();
         return vec![Guess::likely(paths, at.clone(), "the program that measures imports it")];
+    }
+    let named: Vec<String> =
+        files.iter().filter(|path| free(path) && !path.ends_with("Makefile")).cloned().collect();
+    if let (Some(first), Some(command)) = (named.first(), &draft.command) {
+        let at = command.evidence.first().cloned().unwrap_or_else(|| Evidence::new(first, 1));
+        return vec![Guess::likely(named, at, "the command is made from it")];
     }
     let programs: Vec<&str> = tree
         .tracked()

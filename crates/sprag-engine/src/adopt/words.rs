@@ -3,8 +3,8 @@
 /// A command without what sends its output elsewhere, and without the prompt before it.
 pub(super) fn cleaned(command: &str) -> String {
     let command = command.trim().trim_start_matches("$ ");
-    let end = [" >", " 2>", " | tee", " &"].iter().filter_map(|mark| command.find(mark)).min();
-    command[..end.unwrap_or(command.len())].trim().to_owned()
+    let end = [" >", " 2>", " &>", " | tee"].iter().filter_map(|mark| command.find(mark)).min();
+    command[..end.unwrap_or(command.len())].trim().trim_end_matches(" &").to_owned()
 }
 
 /// True for what only a shell understands.
@@ -60,7 +60,8 @@ mod tests {
             ("uv run train.py > run.log 2>&1", "uv run train.py"),
             ("$ make bench", "make bench"),
             ("python a.py 2>&1 | tee out", "python a.py"),
-            ("./go.sh", "./go.sh"),
+            ("make a && ./a", "make a && ./a"),
+            ("./go.sh &", "./go.sh"),
         ] {
             assert_eq!(cleaned(command), expected);
         }

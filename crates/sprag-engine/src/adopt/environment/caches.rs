@@ -30,7 +30,7 @@ pub(super) fn settle(environment: &mut Environment, tree: &Tree, machine: &Machi
     for (at, name) in named_caches(tree) {
         home.push((at, name, "data of the program"));
     }
-    if let Some(at) = first(tree, &HUB, |path| !path.contains("prepare")) {
+    if let Some(at) = first(tree, &HUB) {
         home.push((
             at,
             "huggingface".to_owned(),
@@ -95,15 +95,14 @@ fn below_home(
 }
 
 fn devices(environment: &mut Environment, tree: &Tree, machine: &Machine) {
-    let all = |_: &str| true;
-    if let Some(at) = first(tree, &TORCH, all) {
+    if let Some(at) = first(tree, &TORCH) {
         environment.env.push(("TRITON_CACHE_DIR".into(), "{scratch}/triton".into()));
         let why = "compiled kernels go to the scratch folder, which is emptied: trials must not leave each other files";
         environment.reasons.push(Guess::likely((), at, why).reason("run.env", "TRITON_CACHE_DIR"));
         let rocm = tree.find("pyproject.toml", &ROCM).map(|(at, _)| at);
         let (files, at, gpu) = match rocm {
             Some(at) => (vec!["/dev/kfd", "/dev/dri/*"], Some(at), "an AMD GPU"),
-            None => (vec!["/dev/nvidia*"], first(tree, &CUDA, all), "an NVIDIA GPU"),
+            None => (vec!["/dev/nvidia*"], first(tree, &CUDA), "an NVIDIA GPU"),
         };
         if let Some(at) = at {
             environment.devices = files.into_iter().map(str::to_owned).collect();
@@ -111,7 +110,7 @@ fn devices(environment: &mut Environment, tree: &Tree, machine: &Machine) {
             environment
                 .reasons
                 .push(Guess::likely((), at, why).reason("sandbox.devices", environment.devices.join(" ")));
-            let only = first(tree, &OTHER_DEVICE, all).is_none();
+            let only = first(tree, &OTHER_DEVICE).is_none();
             if gpu == "an NVIDIA GPU" && only && !machine.nvidia {
                 environment
                     .warnings
@@ -119,13 +118,13 @@ fn devices(environment: &mut Environment, tree: &Tree, machine: &Machine) {
             }
         }
     }
-    if let Some(at) = first(tree, &MLX, all) {
+    if let Some(at) = first(tree, &MLX) {
         environment.warnings.push(format!("{at} imports MLX, which computes on Apple silicon"));
     }
 }
 
 /// The first line of a Python file that matches.
-fn first(tree: &Tree, kind: &Regex, among: impl Fn(&str) -> bool) -> Option<Evidence> {
-    let files = tree.tracked().filter(|source| source.path.ends_with(".py") && among(&source.path));
+fn first(tree: &Tree, kind: &Regex) -> Option<Evidence> {
+    let files = tree.tracked().filter(|source| source.path.ends_with(".py"));
     files.into_iter().find_map(|source| Some(tree.find(&source.path, kind)?.0))
 }

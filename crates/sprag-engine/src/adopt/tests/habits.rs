@@ -205,6 +205,15 @@ fn a_helix_yaml_states_everything() {
 }
 
 #[test]
+fn a_program_that_keeps_the_time_of_helix_is_not_ended_when_it_is_over() {
+    let infer = "import os\nBUDGET = int(os.environ[\"HELIX_TIME_BUDGET\"])\n";
+    let files = [("helix.yaml", HELIX), ("infer.py", infer), ("evaluate.py", "import infer\n")];
+    let contract = contract(&files, &Wishes::default(), &machine());
+    assert_eq!((contract.budget, contract.timeout_seconds), (Budget::Seconds(90.0), None));
+    assert_eq!(contract.env[0], ("HELIX_TIME_BUDGET".to_owned(), "90".to_owned()));
+}
+
+#[test]
 fn a_helix_yaml_that_cannot_be_read_is_said_and_guessing_goes_on() {
     let adoption = adopted(&[("helix.yaml", "a: [1\nb: }")], &Wishes::default(), &machine());
     assert!(adoption.warnings.iter().any(|warning| warning.contains("helix.yaml is not read")));

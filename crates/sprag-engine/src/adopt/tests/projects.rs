@@ -24,6 +24,28 @@ fn a_make_target_that_runs_a_c_benchmark_is_found() {
 }
 
 #[test]
+fn a_make_target_that_only_compiles_is_run_afterwards() {
+    let files = [
+        (
+            "Makefile",
+            "benchmark: benchmark.c sort.h\n\t$(CC) benchmark.c -o $@\n\ndemo: demo.c\n\tcc demo.c\n",
+        ),
+        ("benchmark.c", "printf(\"%-40s %16.1f ns/op\", name, x);\n"),
+        ("demo.c", ""),
+        ("sort.h", ""),
+    ];
+    let wishes = Wishes {
+        pattern: Some(r"^Quick_sort .* ([\d.]+) ns/op".into()),
+        metric: Some("quick_sort_ns".into()),
+        ..Wishes::default()
+    };
+    let contract = contract(&files, &wishes, &machine());
+    assert_eq!(contract.command, ["/bin/sh", "-c", "make benchmark && ./benchmark"]);
+    assert_eq!((contract.mutable, contract.direction), (vec!["sort.h".to_owned()], Direction::Lower));
+    assert_eq!(contract.fixed, ["Makefile", "benchmark.c"]);
+}
+
+#[test]
 fn a_cargo_benchmark_is_built_once_and_run_as_a_program() {
     let files = [
         ("Cargo.toml", "[package]\nname = \"codec\"\n[[bench]]\nname = \"speed\"\nharness = false\n"),
