@@ -116,11 +116,7 @@ fn fixed(draft: &Draft, tree: &Tree) -> Option<Guess<Vec<String>>> {
     let measuring = draft.metric.iter().flat_map(|guess| &guess.evidence).map(|at| at.path.as_str());
     let measuring = measuring.filter(|path| metric::is_program(path));
     let command = draft.command.iter().flat_map(|guess| super::plain::files_of(tree, &guess.value));
-    let command: Vec<String> =
-        command.filter(|path| path.ends_with(".py") || path.ends_with(".sh")).collect();
-    paths.extend(
-        PROJECT.iter().copied().chain(measuring).chain(command.iter().map(String::as_str)).map(str::to_owned),
-    );
+    paths.extend(PROJECT.iter().copied().chain(measuring).map(str::to_owned).chain(command));
     let mut kept: Vec<String> = Vec::new();
     for path in paths {
         let there = tree.tracks(&path) || tree.has_folder(&path) || path.contains('*');
