@@ -93,23 +93,25 @@ pub(super) struct Environment {
 pub(super) fn of(command: &Guess<String>, tree: &Tree, wishes: &Wishes, machine: &Machine) -> Environment {
     let mut environment = Environment::default();
     let typed = words::cleaned(&command.value);
-    let all = if words::needs_shell(&typed) {
-        vec!["/bin/sh".to_owned(), "-c".to_owned(), typed.clone()]
+    let script = npm_script(tree, &typed);
+    let started = script.as_deref().unwrap_or(&typed);
+    let all = if words::needs_shell(started) {
+        vec!["/bin/sh".to_owned(), "-c".to_owned(), started.to_owned()]
     } else {
-        words::split(&typed)
+        words::split(started)
     };
     let (variables, rest) = words::assignments(&all);
     environment.env.extend(variables);
     environment.command = rest.to_vec();
     let text = reach(tree, &typed);
-    let before = environment.command.clone();
+    let before = words::split(&typed);
     python::settle(&mut environment, &text, tree, wishes, machine);
     rust::settle(&mut environment, tree, machine);
-    node(&mut environment, machine);
+    node(&mut environment, script.is_some(), tree, machine);
     caches::settle(&mut environment, tree, machine);
     let mut why = command.why.clone();
     if environment.command != before {
-        why = format!("{why}, there as `{typed}`");
+        why = format!("{why}, where it is written `{typed}`");
     }
     let shown = environment.command.join(" ");
     environment.reasons.push(Guess { why, ..command.clone() }.reason("run.command", shown));
@@ -130,35 +132,52 @@ fn reach(tree: &Tree, command: &str) -> String {
     text
 }
 
+/// What package.json says that a script is: npm itself opens sockets, which a run may not.
+fn npm_script(tree: &Tree, command: &str) -> Option<String> {
+    let words = words::split(command);
+    let [npm, run, .., name] = &words[..] else { return None };
+    if npm != "npm" || run != "run" {
+        return None;
+    }
+    let package: serde_json::Value = serde_json::from_str(tree.text("package.json")?).ok()?;
+    Some(package["scripts"][name.as_str()].as_str()?.to_owned())
+}
+
 /// Packages of npm lie in the task's folder; each execution has a link to them in its copy.
-fn node(environment: &mut Environment, machine: &Machine) {
-    let uses =
-        ["npm", "node"].iter().any(|program| environment.command.first().is_some_and(|word| word == program));
-    if !uses {
+fn node(environment: &mut Environment, script: bool, tree: &Tree, machine: &Machine) {
+    let node = environment.command.first().is_some_and(|word| word == "node");
+    if !script && !node {
         return;
     }
-    let program = environment.command[0].clone();
-    match machine.programs.get(&program) {
-        None => environment.warnings.push(format!("`{program}` is not on the search path of this machine")),
+    // Node reads the one before anything else, and ends when it may not; the other asks for forbidden system calls.
+    for (name, value) in [("OPENSSL_CONF", "/dev/null"), ("UV_USE_IO_URING", "0")] {
+        environment.env.push((name.into(), value.into()));
+    }
+    match machine.programs.get("node") {
+        None => environment.warnings.push("`node` is not on the search path of this machine".into()),
         Some(path) if !machine.reads(path) => {
-            // bin/npm of an installation reads its own lib folder.
-            let base = path
-                .ancestors()
-                .find(|folder| folder.join("bin").starts_with(folder) && folder.ends_with("lib"));
-            let base = base.and_then(Path::parent).or_else(|| path.parent()).unwrap_or(path);
+            let base = path.parent().and_then(Path::parent).unwrap_or(path);
             environment.run_read.push(base.display().to_string());
         }
         Some(_) => {}
     }
     if machine.node_modules {
-        environment.vars.push(("modules".into(), "./node_modules".into()));
-        environment.run_read.push("{modules}".into());
-        let own = std::mem::take(&mut environment.command);
-        let link = "ln -s \"$0\" node_modules && exec \"$@\"";
-        environment.command =
-            ["/bin/sh", "-c", link, "{modules}"].into_iter().map(str::to_owned).chain(own).collect();
-        let why = "packages stay in this folder, are shared by all trials and read-only; a copy of the checkout links to them";
-        let guess = Guess::new((), Confidence::Likely, why);
-        environment.reasons.push(guess.reason("vars.modules", "./node_modules"));
+        link_packages(environment);
+    } else if tree.tracks("package-lock.json") {
+        environment.warnings.push("package-lock.json lists packages and there is no node_modules".into());
+        environment.first.push("npm ci".into());
     }
+}
+
+fn link_packages(environment: &mut Environment) {
+    environment.vars.push(("modules".into(), "./node_modules".into()));
+    environment.run_read.push("{modules}".into());
+    environment.env.push(("PATH".into(), "{modules}/.bin:/usr/local/bin:/usr/bin:/bin".into()));
+    let own = std::mem::take(&mut environment.command);
+    let link = "ln -s \"$0\" node_modules && exec \"$@\"";
+    let before = ["/bin/sh", "-c", link, "{modules}"].into_iter().map(str::to_owned);
+    environment.command = before.chain(own).collect();
+    let why = "packages stay in this folder, are shared by all trials and read-only; a copy of the checkout links to them";
+    let guess = Guess::new((), Confidence::Likely, why);
+    environment.reasons.push(guess.reason("vars.modules", "./node_modules"));
 }

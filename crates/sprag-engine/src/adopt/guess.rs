@@ -127,6 +127,8 @@ impl Reason {
     pub fn sentence(&self) -> String {
         let places: Vec<String> = self.evidence.iter().map(Evidence::to_string).collect();
         let places = if places.is_empty() { String::new() } else { format!("{}; ", places.join(", ")) };
-        format!("{} [{places}{}]", self.why, self.confidence.word())
+        let mut letters = self.why.chars();
+        let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+        format!("{first}{} [{places}{}]", letters.as_str(), self.confidence.word())
     }
 }

@@ -84,10 +84,10 @@ fn commands(tree: &Tree) -> Vec<Guess<String>> {
                 let (command, why) = if only_builds(tree, file, target) {
                     (
                         format!("{program} {target} && ./{target}"),
-                        format!("{file} builds a program of that name"),
+                        format!("a target in {file} builds a program of that name"),
                     )
                 } else {
-                    (format!("{program} {target}"), format!("{file} has a target of that name"))
+                    (format!("{program} {target}"), format!("a target of that name is in {file}"))
                 };
                 found.push(Guess::likely(command, at, why));
             }
@@ -137,7 +137,11 @@ fn npm_scripts(tree: &Tree) -> Vec<Guess<String>> {
     let names = scripts.keys().filter(|name| MEASURING.split('|').any(|known| known == *name));
     let guess = |name: &String| {
         let (at, _) = tree.find("package.json", &regex(&format!("\"{}\"\\s*:", regex::escape(name))))?;
-        Some(Guess::likely(format!("npm run --silent {name}"), at, "package.json has a script of that name"))
+        Some(Guess::likely(
+            format!("npm run --silent {name}"),
+            at,
+            "a script of that name is in package.json",
+        ))
     };
     names.filter_map(guess).collect()
 }

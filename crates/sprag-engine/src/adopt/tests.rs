@@ -25,7 +25,7 @@ fn machine() -> Machine {
         venv: None,
         python: Some(Python { program: "/usr/bin/python3.11".into(), base: "/usr".into() }),
         rust: Some(Rust { sysroot: "/opt/rust".into(), cargo_home: "/home/someone/.cargo".into() }),
-        programs: [("npm", "/usr/bin/npm"), ("make", "/usr/bin/make")]
+        programs: [("node", "/usr/bin/node"), ("make", "/usr/bin/make")]
             .map(|(name, path)| (name.to_owned(), PathBuf::from(path)))
             .into(),
         caches: vec!["tiny".into()],

@@ -20,7 +20,7 @@ static HUB: LazyLock<Regex> = LazyLock::new(|| {
 });
 static TORCH: LazyLock<Regex> = LazyLock::new(|| regex(r"^\s*(?:import|from) torch\b"));
 static CUDA: LazyLock<Regex> = LazyLock::new(|| regex(r#"\.cuda\b|["']cuda(:\d)?["']|torch\.cuda"#));
-static OTHER_DEVICE: LazyLock<Regex> = LazyLock::new(|| regex(r#"["'](mps|cpu)["']"#));
+static OTHER_DEVICE: LazyLock<Regex> = LazyLock::new(|| regex(r#"["'](mps|xpu)["']|\belse\s+["']cpu["']"#));
 static ROCM: LazyLock<Regex> = LazyLock::new(|| regex(r"(?i)\brocm\d"));
 static MLX: LazyLock<Regex> = LazyLock::new(|| regex(r"^\s*(?:import|from) mlx\b"));
 

@@ -5,9 +5,13 @@ use crate::adopt::Question;
 use crate::adopt::guess::{Confidence, Evidence, Guess};
 use crate::adopt::metric::regex;
 
-/// Copies what cargo says it built: benchmarks have a hash in their names.
-const COPY: &str = "set -e; \"$@\" > \"$0/built.json\"; \
-     built=$(sed -n 's/.*\"executable\":\"\\([^\"]*\\)\".*/\\1/p' \"$0/built.json\" | tail -n 1); cp \"$built\" \"$0/built\"";
+/// Builds in a copy of the checkout that is a workspace of its own: worktrees lie below the task's folder, and
+/// cargo looks for a workspace in every folder above. Then copies what cargo says it built, because benchmarks have
+/// a hash in their names.
+const BUILD: &str = "set -e; out=$0; rm -rf \"$1/checkout\"; cp -R \"$2\" \"$1/checkout\"; cd \"$1/checkout\"; \
+     grep -q '^\\[workspace' Cargo.toml || printf '\\n[workspace]\\n' >> Cargo.toml; shift 2; \
+     \"$@\" > \"$out/built.json\"; \
+     built=$(sed -n 's/.*\"executable\":\"\\([^\"]*\\)\".*/\\1/p' \"$out/built.json\" | tail -n 1); cp \"$built\" \"$out/built\"";
 
 /// Splits `cargo run` and `cargo bench` into a build and a run.
 pub(super) fn settle(environment: &mut Environment, tree: &Tree, machine: &Machine) {
@@ -48,13 +52,17 @@ pub(super) fn settle(environment: &mut Environment, tree: &Tree, machine: &Machi
     run.extend(arguments.iter().map(|word| (*word).to_owned()));
     environment.command = run;
     environment.vars.push(("rust".into(), rust.sysroot.display().to_string()));
-    let shell = ["/bin/sh", "-c", COPY, "{out}"].map(str::to_owned);
+    let shell = ["/bin/sh", "-c", BUILD, "{out}", "{cache}", "{worktree}"].map(str::to_owned);
     environment.build = Some(Build {
         command: shell.into_iter().chain(command).collect(),
         keep: Vec::new(),
         env: build_variables(rust),
     });
     environment.build_read.push("{rust}".into());
+    // Its configuration is looked for in every folder above, too.
+    if tree.has_folder(".cargo") {
+        environment.build_read.push("{task}/.cargo".into());
+    }
     let packages =
         ["registry", "git", "config.toml"].map(|name| rust.cargo_home.join(name).display().to_string());
     environment.build_read.extend(packages);

@@ -118,7 +118,7 @@ fn reasons_stand_above_their_keys_and_cannot_leave_their_comments() {
     };
     let text = render(&contract(), &[reason]);
     let expected =
-        "[files]\n# it says name = \"other\" and more [program.md:3; stated]\nmutable = [\"learn.py\"]\n";
+        "[files]\n# It says name = \"other\" and more [program.md:3; stated]\nmutable = [\"learn.py\"]\n";
     assert!(text.contains(expected), "{text}");
     assert_eq!(keys(&text), KEYS);
     assert!(text.lines().all(|line| line.chars().count() <= 120), "{text}");
