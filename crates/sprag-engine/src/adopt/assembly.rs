@@ -223,12 +223,19 @@ fn metric_question(draft: &Draft) -> Option<Question> {
     let (text, flag) = match (&draft.metric, draft.metrics.len()) {
         (Some(_), _) => return None,
         (None, 0) => (
-            "what is measured? No program here prints a number after its name or writes one to a JSON file; give the line \
-             by --pattern with the number in parentheses, a JSON file by --result, or measure the time by --wall-time"
-                .to_owned(),
+            format!(
+                "what is measured? {}; give the line by --pattern with the number in parentheses, a JSON file by --result, \
+                 or measure the time by --wall-time",
+                match draft.command {
+                    Some(_) => "No program here prints a number after its name or writes one to a JSON file",
+                    None => "It is looked for in what the command runs",
+                }
+            ),
             "--pattern RE",
         ),
-        (None, _) => ("which number is the metric? Several are printed or written".to_owned(), "--metric NAME"),
+        (None, _) => {
+            ("which number is the metric? Programs here print or write these".to_owned(), "--metric NAME")
+        }
     };
     let numbered = draft.metrics.iter().take(9).map(|guess| {
         let (flag, value) = match &guess.value.source {

@@ -5,10 +5,11 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::Wishes;
+use super::contract::Metric;
 use super::draft::{Draft, settle};
 use super::guess::{Confidence, Evidence, Guess};
 use super::metric::{self, regex};
-use super::tree::Tree;
+use super::tree::{Source, Tree};
 use super::words;
 use crate::record::Budget;
 
@@ -16,7 +17,8 @@ use crate::record::Budget;
 const MEASURING: &str = "bench|benchmark|benchmarks|eval|evaluate|score|measure|perf|experiment|train";
 
 static TARGET: LazyLock<Regex> = LazyLock::new(|| regex(&format!(r"^({MEASURING})[ \t]*:([^=].*)?$")));
-static RECIPE: LazyLock<Regex> = LazyLock::new(|| regex(&format!(r"^@?({MEASURING})\b[^:=]*:([^=].*)?$")));
+static RECIPE: LazyLock<Regex> =
+    LazyLock::new(|| regex(&format!(r"^@?({MEASURING})([ \t][^:=]*)?:([^=].*)?$")));
 static SCRIPT: LazyLock<Regex> = LazyLock::new(|| {
     regex(&format!(
         r"^(?:(?:scripts|bench|benchmark|benchmarks|eval|tools)/)?(?:run[_-])?({MEASURING})(?:[_-]\w+)?\.(py|sh|js|mjs)$"
@@ -40,21 +42,16 @@ pub(super) fn fill(draft: &mut Draft, tree: &Tree, wishes: &Wishes) {
         }
     }
     let files = draft.command.as_ref().map_or_else(Vec::new, |command| files_of(tree, &command.value));
-    if draft.metric.is_none() && draft.metrics.is_empty() {
-        draft.metrics = metrics(tree, &files);
-    }
     if draft.metric.is_none() {
-        draft.metric = match &draft.metrics[..] {
-            [only] => Some(only.clone()),
-            several => metric::aim(tree, several).map(|guess| Guess {
-                why: format!(
-                    "{}; of {} such numbers a document calls this one the aim",
-                    guess.why,
-                    several.len()
-                ),
-                ..guess.clone()
-            }),
-        };
+        let own = |path: &str| files.iter().any(|file| file == path);
+        if draft.metrics.is_empty() {
+            draft.metrics = metrics(tree, own);
+        }
+        draft.metric = the_metric(tree, &draft.metrics);
+    }
+    // What other programs print may be this command's or not: the person decides.
+    if draft.metric.is_none() && draft.metrics.is_empty() && draft.command.is_some() {
+        draft.metrics = metrics(tree, |path| !is_test(path));
     }
     if let Some(metric) = &draft.metric {
         settle(&mut draft.direction, metric::direction(tree, &metric.value.name));
@@ -89,7 +86,9 @@ fn commands(tree: &Tree) -> Vec<Guess<String>> {
                 } else {
                     (format!("{program} {target}"), format!("a target of that name is in {file}"))
                 };
-                found.push(Guess::likely(command, at, why));
+                if !found.iter().any(|known: &Guess<String>| known.value == command) {
+                    found.push(Guess::likely(command, at, why));
+                }
             }
         }
     }
@@ -106,10 +105,14 @@ fn commands(tree: &Tree) -> Vec<Guess<String>> {
             ));
         }
     }
-    let known: Vec<String> = found.iter().flat_map(|guess| files_of(tree, &guess.value)).collect();
-    for source in
-        tree.tracked().filter(|source| SCRIPT.is_match(&source.path) && !known.contains(&source.path))
-    {
+    let mut known: Vec<String> = found.iter().flat_map(|guess| files_of(tree, &guess.value)).collect();
+    let scripts: Vec<&Source> = tree.tracked().filter(|source| SCRIPT.is_match(&source.path)).collect();
+    // What another script starts is not what a person starts.
+    for script in scripts.iter().filter(|script| script.path.ends_with(".sh")) {
+        let started = named_in(tree, script.text.as_deref().unwrap_or_default());
+        known.extend(started.into_iter().filter(|path| *path != script.path));
+    }
+    for source in scripts.into_iter().filter(|source| !known.contains(&source.path)) {
         let program = match source.path.rsplit_once('.').map_or("", |(_, ending)| ending) {
             "py" => "python3",
             "sh" => "bash",
@@ -182,8 +185,21 @@ pub(super) fn files_of(tree: &Tree, command: &str) -> Vec<String> {
         ["cargo", "run", ..] => texts.push("src/main.rs".to_owned()),
         _ => {}
     }
-    let words: Vec<&str> =
-        texts.iter().flat_map(|text| text.split([' ', '\t', '\n', '"', '\'', '(', ')', ';', ','])).collect();
+    let mut found = named_in(tree, &texts.join("\n"));
+    // What a script starts is part of what the command runs.
+    let scripts: Vec<&str> =
+        found.iter().filter(|path| path.ends_with(".sh")).filter_map(|path| tree.text(path)).collect();
+    for path in named_in(tree, &scripts.join("\n")) {
+        if !found.contains(&path) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// Programs of the commit whose path stands in a text, or what is built from them.
+fn named_in(tree: &Tree, text: &str) -> Vec<String> {
+    let words: Vec<&str> = text.split([' ', '\t', '\n', '"', '\'', '(', ')', ';', ',']).collect();
     let named = |path: &str| words.iter().any(|word| word.trim_start_matches("./") == path);
     // `./bench` is built from `bench.c`; a bare word is more often a subcommand.
     let built =
@@ -194,23 +210,27 @@ pub(super) fn files_of(tree: &Tree, command: &str) -> Vec<String> {
 
 /// What stands behind and below a target.
 fn recipe(tree: &Tree, file: &str, target: &str) -> Vec<String> {
-    let head = regex(&format!(r"^@?{}\b[^:=]*:(.*)$", regex::escape(target)));
+    let head = regex(&format!(r"^@?{}([ \t][^:=]*)?:(.*)$", regex::escape(target)));
     let mut lines = tree.lines(file).map(|(_, line)| line).skip_while(|line| !head.is_match(line));
     let first = lines.next().map(str::to_owned);
     let below = lines.take_while(|line| line.starts_with(['\t', ' '])).map(str::to_owned);
     first.into_iter().chain(below).collect()
 }
 
-/// Numbers that the command's own files print or write; where there is none, that any program does.
-fn metrics(tree: &Tree, files: &[String]) -> Vec<Guess<super::Metric>> {
-    let own = |path: &str| files.iter().any(|file| file == path);
-    let looks: [&dyn Fn() -> Vec<Guess<super::Metric>>; 4] = [
-        &|| metric::printed(tree, own),
-        &|| metric::written(tree, own),
-        &|| metric::printed(tree, |path| !is_test(path)),
-        &|| metric::written(tree, |path| !is_test(path)),
-    ];
-    looks.iter().map(|look| look()).find(|found| !found.is_empty()).unwrap_or_default()
+/// Numbers that programs print, or else write to JSON files.
+fn metrics(tree: &Tree, among: impl Fn(&str) -> bool) -> Vec<Guess<Metric>> {
+    let printed = metric::printed(tree, &among);
+    if printed.is_empty() { metric::written(tree, among) } else { printed }
+}
+
+/// The only one, or the one that a document calls the aim.
+fn the_metric(tree: &Tree, metrics: &[Guess<Metric>]) -> Option<Guess<Metric>> {
+    if let [only] = metrics {
+        return Some(only.clone());
+    }
+    let aim = metric::aim(tree, metrics)?;
+    let why = format!("{}; of {} such numbers a document calls this one the aim", aim.why, metrics.len());
+    Some(Guess { why, ..aim.clone() })
 }
 
 fn is_test(path: &str) -> bool {

@@ -6,7 +6,11 @@ const BENCH: &[(&str, &str)] =
     &[("bench.py", "import a\nprint(f\"loss: {x}\")\n"), ("a.py", ""), ("run.sh", "uv run bench.py\n")];
 
 fn command(run: &str, machine: &Machine) -> Contract {
-    contract(BENCH, &Wishes { run: Some(run.into()), ..Wishes::default() }, machine)
+    contract(
+        BENCH,
+        &Wishes { run: Some(run.into()), metric: Some("loss".into()), ..Wishes::default() },
+        machine,
+    )
 }
 
 #[test]
@@ -47,7 +51,8 @@ fn a_script_that_starts_uv_itself_is_kept_from_the_network_and_from_installing()
 
 #[test]
 fn a_machine_without_python_or_rust_is_a_question() {
-    let wishes = |run: &str| Wishes { run: Some(run.into()), ..Wishes::default() };
+    let wishes =
+        |run: &str| Wishes { run: Some(run.into()), metric: Some("loss".into()), ..Wishes::default() };
     let bare = Machine { python: None, rust: None, ..machine() };
     assert_eq!(asked(&adopted(BENCH, &wishes("python bench.py"), &bare)), ["--venv"]);
     assert_eq!(asked(&adopted(BENCH, &wishes("cargo run --release"), &bare)), ["--run"]);

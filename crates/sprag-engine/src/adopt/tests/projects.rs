@@ -190,3 +190,36 @@ fn globs_that_match_no_committed_file_are_refused() {
     let adoption = adopted(&files, &wishes, &machine());
     assert!(adoption.questions[0].text.contains("matches no committed file"), "{:?}", adoption.questions);
 }
+
+#[test]
+fn numbers_of_other_programs_are_offered_and_not_taken() {
+    let files = [
+        ("bench.py", "import engine\nengine.run()\n"),
+        ("engine.py", ""),
+        ("tool.py", "print(\"METRIC latency_ms=3\")\n"),
+    ];
+    let adoption = adopted(&files, &Wishes::default(), &machine());
+    assert_eq!(asked(&adoption), ["--metric"]);
+    assert_eq!(adoption.questions[0].choices[0].flag, "--metric latency_ms");
+    let nothing = adopted(&files[1..], &Wishes::default(), &machine());
+    assert!(nothing.questions.iter().all(|question| !question.flag.starts_with("--metric")), "{nothing:?}");
+}
+
+#[test]
+fn a_recipe_whose_name_only_begins_like_a_measuring_one_is_none() {
+    let text = "bench-all:\n    cargo bench\n\n[unix]\nbench *args:\n    sh bench.sh\n\n[macos]\nbench *args:\n    sh bench.sh\n";
+    let files = [("justfile", text), ("bench.sh", "echo \"loss: $x\"\n"), ("a.c", "")];
+    assert_eq!(contract(&files, &Wishes::default(), &machine()).command, ["just", "bench"]);
+}
+
+#[test]
+fn what_a_script_starts_is_part_of_the_command() {
+    let files = [
+        ("bench.sh", "python3 measure_it.py\n"),
+        ("measure_it.py", "import a\nprint(\"loss:\", x)\n"),
+        ("a.py", ""),
+    ];
+    let contract = contract(&files, &Wishes::default(), &machine());
+    assert_eq!((contract.metric.name.as_str(), contract.mutable), ("loss", vec!["a.py".to_owned()]));
+    assert_eq!(contract.fixed, ["measure_it.py", "bench.sh"]);
+}
