@@ -124,7 +124,8 @@ fn fixed(draft: &Draft, tree: &Tree) -> Option<Guess<Vec<String>>> {
             kept.push(path);
         }
     }
-    let why = "with them what says how the project is built, run and measured; hashed, read-only, never in a proposal";
+    let why = "with them what says how the project is built, run and measured; hashed, read-only, never in \
+        a proposal";
     let guess = match &draft.fixed {
         Some(stated) => Guess { why: format!("{}; {why}", stated.why), ..stated.with(kept) },
         None => Guess::new(
@@ -224,7 +225,8 @@ fn metric_question(draft: &Draft) -> Option<Question> {
         (Some(_), _) => return None,
         (None, 0) => (
             format!(
-                "what is measured? {}; give the line by --pattern with the number in parentheses, a JSON file by --result, \
+                "what is measured? {}; give the line by --pattern with the number in parentheses, a JSON \
+                 file by --result, \
                  or measure the time by --wall-time",
                 match draft.command {
                     Some(_) => "No program here prints a number after its name or writes one to a JSON file",
@@ -307,8 +309,10 @@ fn untold(environment: Option<&Environment>, draft: &Draft, warnings: &mut Vec<S
     let Some(environment) = environment else { return };
     if !environment.command.iter().any(|word| word.contains("{seed}")) {
         warnings.push(
-            "the command takes no seed, so the noise that is measured is what repeats of it show; where the program sets a seed \
-             of its own, luck with that one seed is not seen. If it reads one, add {seed} to `run.command` or [run.env]"
+            "the command takes no seed, so the noise that is measured is what repeats of it show; where the \
+             program sets a seed \
+             of its own, luck with that one seed is not seen. If it reads one, add {seed} to `run.command` \
+              or [run.env]"
                 .into(),
         );
     }
@@ -316,7 +320,8 @@ fn untold(environment: Option<&Environment>, draft: &Draft, warnings: &mut Vec<S
         let minutes = (seconds * 10.0 / 60.0).ceil();
         if minutes >= 20.0 {
             warnings.push(format!(
-                "the gate runs the baseline 10 times first, at least {minutes} minutes; `sprag run --for 8h` takes fewer where \
+                "the gate runs the baseline 10 times first, at least {minutes} minutes; `sprag run --for \
+                 8h` takes fewer where \
                  they would be more than a quarter of that"
             ));
         }

@@ -83,7 +83,8 @@ fn wished_metric(wishes: &Wishes, tree: &Tree) -> Option<Guess<Metric>> {
             Guess::new(
                 metric,
                 Confidence::Assumed,
-                "--metric names it, and no file shows how it is printed: a line `NAME: number` or `NAME=number` is assumed",
+                "--metric names it, and no file shows how it is printed: a line `NAME: number` or \
+                 `NAME=number` is assumed",
             )
         }
     })

@@ -177,7 +177,8 @@ fn link_packages(environment: &mut Environment) {
     let link = "ln -s \"$0\" node_modules && exec \"$@\"";
     let before = ["/bin/sh", "-c", link, "{modules}"].into_iter().map(str::to_owned);
     environment.command = before.chain(own).collect();
-    let why = "packages stay in this folder, are shared by all trials and read-only; a copy of the checkout links to them";
+    let why = "packages stay in this folder, are shared by all trials and read-only; a copy of the checkout \
+        links to them";
     let guess = Guess::new((), Confidence::Likely, why);
     environment.reasons.push(guess.reason("vars.modules", "./node_modules"));
 }

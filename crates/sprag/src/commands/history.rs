@@ -27,9 +27,8 @@ enum HistoryCommand {
     /// FILE is a results.tsv with the five columns of karpathy/autoresearch, or a log.jsonl of pi-autoresearch or
     /// codex-autoresearch. Its scores have no seeds and come from another machine, so they never enter the ledger or
     /// the statistics: briefs show them as hints. The same file again replaces what it said before.
-    #[command(
-        after_help = "Example: sprag history import results.tsv\n         sprag history import .auto/log.jsonl --dry-run"
-    )]
+    #[command(after_help = "Example: sprag history import results.tsv
+         sprag history import .auto/log.jsonl --dry-run")]
     Import(ImportArgs),
     /// Write a run as karpathy's results.tsv
     ///

@@ -44,9 +44,8 @@ enum Template {
     /// Writes task.toml and a small program of shell and awk with a proposer beside it, and commits them, so that
     /// the loop runs at once; then put your own program in its place. With --run the folder's own files are taken
     /// instead, and task.toml is written for them. For a repository that exists there is `sprag adopt`.
-    #[command(
-        after_help = "Example: sprag init command my-task\n         sprag run --task my-task --proposer 'command:sh propose.sh' --trials 8"
-    )]
+    #[command(after_help = "Example: sprag init command my-task
+         sprag run --task my-task --proposer 'command:sh propose.sh' --trials 8")]
     Command(CommandArgs),
 }
 

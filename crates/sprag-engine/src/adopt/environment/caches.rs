@@ -43,7 +43,8 @@ pub(super) fn settle(environment: &mut Environment, tree: &Tree, machine: &Machi
     }
     if let Some(folder) = machine.home.as_ref().filter(|_| !home.is_empty()) {
         environment.env.push(("HOME".into(), folder.display().to_string()));
-        let why = "the program looks below its home folder; of that it sees only what `run_read` lists, and may write nothing";
+        let why = "the program looks below its home folder; of that it sees only what `run_read` lists, and \
+            may write nothing";
         environment.reasons.push(Guess::new((), Confidence::Likely, why).reason("run.env", "HOME"));
     }
     devices(environment, tree, machine);
@@ -97,7 +98,8 @@ fn below_home(
 fn devices(environment: &mut Environment, tree: &Tree, machine: &Machine) {
     if let Some(at) = first(tree, &TORCH) {
         environment.env.push(("TRITON_CACHE_DIR".into(), "{scratch}/triton".into()));
-        let why = "compiled kernels go to the scratch folder, which is emptied: trials must not leave each other files";
+        let why = "compiled kernels go to the scratch folder, which is emptied: trials must not leave each \
+            other files";
         environment.reasons.push(Guess::likely((), at, why).reason("run.env", "TRITON_CACHE_DIR"));
         let rocm = tree.find("pyproject.toml", &ROCM).map(|(at, _)| at);
         let (files, at, gpu) = match rocm {

@@ -67,7 +67,8 @@ pub(super) fn settle(environment: &mut Environment, tree: &Tree, machine: &Machi
         ["registry", "git", "config.toml"].map(|name| rust.cargo_home.join(name).display().to_string());
     environment.build_read.extend(packages);
     environment.first.push("cargo fetch".into());
-    let why = "a trial is compiled once, without the network, into a folder that trials share, and then run as a program";
+    let why = "a trial is compiled once, without the network, into a folder that trials share, and then run \
+        as a program";
     let reason = Guess::likely((), Evidence::new("Cargo.toml", 1), why)
         .reason("build.command", format!("cargo {verb}"));
     environment.reasons.push(reason);
@@ -82,7 +83,9 @@ pub(super) fn settle(environment: &mut Environment, tree: &Tree, machine: &Machi
     }
     if tree.find("Cargo.toml", &regex(r"\bcriterion\b")).is_some() {
         environment.warnings.push(
-            "criterion prints times in changing units; a pattern cannot compare them, its estimates.json can (--result)".into(),
+            "criterion prints times in changing units; a pattern cannot compare them, its estimates.json \
+             can (--result)"
+                .into(),
         );
     }
 }

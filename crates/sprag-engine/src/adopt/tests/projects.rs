@@ -8,7 +8,8 @@ fn a_make_target_that_runs_a_c_benchmark_is_found() {
     let files = [
         (
             "Makefile",
-            "all: bench\n\nbench: bench.c sort.c\n\tcc -O2 -o bench bench.c sort.c\n\t./bench\n\nCFLAGS := -O2\n",
+            "all: bench\n\nbench: bench.c sort.c\n\tcc -O2 -o bench bench.c sort.c\n\t./bench\n\nCFLAGS := \
+             -O2\n",
         ),
         ("bench.c", "int main(void) {\n    printf(\"elements_per_second: %.1f\\n\", x);\n}\n"),
         ("sort.c", "void sort(int *a, int n) {}\n"),
@@ -207,7 +208,8 @@ fn numbers_of_other_programs_are_offered_and_not_taken() {
 
 #[test]
 fn a_recipe_whose_name_only_begins_like_a_measuring_one_is_none() {
-    let text = "bench-all:\n    cargo bench\n\n[unix]\nbench *args:\n    sh bench.sh\n\n[macos]\nbench *args:\n    sh bench.sh\n";
+    let text = "bench-all:\n    cargo bench\n\n[unix]\nbench *args:\n    sh bench.sh\n\n[macos]\nbench \
+        *args:\n    sh bench.sh\n";
     let files = [("justfile", text), ("bench.sh", "echo \"loss: $x\"\n"), ("a.c", "")];
     assert_eq!(contract(&files, &Wishes::default(), &machine()).command, ["just", "bench"]);
 }
