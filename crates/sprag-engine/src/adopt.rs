@@ -87,6 +87,8 @@ pub struct Adoption {
     pub warnings: Vec<String>,
     /// Commands to carry out once before the first run.
     pub first: Vec<String>,
+    /// Records of another loop that lie in the repository.
+    pub histories: Vec<String>,
 }
 
 impl Wishes {

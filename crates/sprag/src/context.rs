@@ -66,8 +66,8 @@ impl Context {
             let failure = Failure::new(format!("there is no {FILE} in {} or above it", start.display()));
             return Err(failure
                 .hint(
-                    "name the task's folder with `--task DIR`, make one with `sprag init`, or have `sprag \
-                    adopt` write its task.toml",
+                    "name the task's folder with `--task DIR`, make one with `sprag init gpt DIR`, or have `sprag adopt` \
+                     write its contract",
                 )
                 .into());
         };

@@ -34,6 +34,9 @@ const PROJECT: &[&str] = &[
     "autoresearch.checks.sh",
 ];
 
+/// Records of other loops.
+const HISTORIES: &[&str] = &["results.tsv", ".auto/log.jsonl", "autoresearch.jsonl"];
+
 /// The contract, as far as the draft reaches.
 pub(super) fn finish(
     name: &str,
@@ -42,6 +45,8 @@ pub(super) fn finish(
     wishes: &Wishes,
     machine: &Machine,
 ) -> Adoption {
+    untangle(&mut draft, tree);
+    patience(&mut draft);
     let mut questions = Vec::new();
     let mut warnings = std::mem::take(&mut draft.warnings);
     let environment = draft.command.as_ref().map(|command| environment::of(command, tree, wishes, machine));
@@ -58,6 +63,7 @@ pub(super) fn finish(
             contract: None,
             warnings,
             first: Vec::new(),
+            histories: Vec::new(),
         };
     };
     questions.extend(asked.clone());
@@ -68,7 +74,38 @@ pub(super) fn finish(
     untold(environment.as_ref(), &draft, &mut warnings);
     let contract = environment.and_then(|environment| contract(name, &draft, fixed, environment));
     let contract = contract.filter(|_| questions.is_empty());
-    Adoption { reasons, questions, contract, warnings, first }
+    let histories = HISTORIES.iter().filter(|path| tree.has(path)).map(|path| (*path).to_owned()).collect();
+    Adoption { reasons, questions, contract, warnings, first, histories }
+}
+
+/// A file that is said to stay may lie among those that may change: then these are named one by one.
+fn untangle(draft: &mut Draft, tree: &Tree) {
+    let (Some(mutable), Some(fixed)) = (&mut draft.mutable, &draft.fixed) else { return };
+    let set = |paths: &[String]| PathSet::new(paths.iter().map(String::as_str)).unwrap_or_default();
+    let (may, must_not) = (set(&mutable.value), set(&fixed.value));
+    let all = || tree.tracked().map(|source| &source.path).filter(|path| may.contains(path));
+    if all().any(|path| must_not.contains(path)) {
+        mutable.value = all().filter(|path| !must_not.contains(path)).cloned().collect();
+        mutable.why =
+            format!("{}; named one by one, because others among them are said to stay", mutable.why);
+    }
+}
+
+/// A limit that is over before the budget is would end every run.
+fn patience(draft: &mut Draft) {
+    let (Some(timeout), Some(Budget::Seconds(budget))) =
+        (&draft.timeout, draft.budget.as_ref().map(|guess| guess.value))
+    else {
+        return;
+    };
+    if timeout.value <= budget {
+        draft.warnings.push(format!(
+            "a limit of {} s is named ({}), which a budget of {budget} s leaves no room for; Sprag's own limit is taken",
+            timeout.value,
+            timeout.evidence.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        ));
+        draft.timeout = None;
+    }
 }
 
 fn contract(

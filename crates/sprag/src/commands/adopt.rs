@@ -133,6 +133,9 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     explain(&adoption)?;
     let Some(text) = &text else { return Err(unsettled(&adoption.questions).into()) };
     if args.dry_run {
+        if let Err(error) = Task::parse(text, &dir) {
+            println_or_stop(&format!("note: it would be refused: {}", tame(&error.to_string())))?;
+        }
         println_or_stop(&format!("\n{} would be:\n\n{}", file.display(), text.trim_end()))?;
     } else {
         next(&adoption, &args.dir, &file, context)?;
@@ -175,6 +178,7 @@ fn view(dir: &Path, adoption: &Adoption, text: Option<&str>, written: bool) -> s
         "questions": adoption.questions,
         "warnings": adoption.warnings,
         "first": adoption.first,
+        "histories": adoption.histories,
         "task_toml": text,
     })
 }
@@ -218,6 +222,10 @@ fn next(adoption: &Adoption, dir: &Path, file: &Path, context: &Context) -> anyh
     let place = if here { String::new() } else { format!(" (in {})", dir.display()) };
     for command in &adoption.first {
         println_or_stop(&format!("first: {command}{place}"))?;
+    }
+    for history in &adoption.histories {
+        let file = quoted(&dir.join(history).to_string_lossy());
+        println_or_stop(&format!("next: {program} history import {file}{task}   # what another loop tried"))?;
     }
     for (command, what) in [
         ("doctor", "what stands in the way of a run"),

@@ -141,6 +141,38 @@ fn an_auto_folder_says_what_may_change_and_which_metric_line_counts() {
 }
 
 #[test]
+fn a_file_that_must_stay_among_those_that_may_change_is_kept_out_of_them() {
+    let prompt = "## Files in Scope\n- `src` — all\n\n## Off Limits\n- `src/score.rs` — measures\n";
+    let files =
+        [(".auto/measure.sh", MEASURE), (".auto/prompt.md", prompt), ("src/a.rs", ""), ("src/score.rs", "")];
+    let wishes = Wishes { metric: Some("size_kb".into()), ..Wishes::default() };
+    let contract = contract(&files, &wishes, &machine());
+    assert_eq!(contract.mutable, ["src/a.rs"]);
+    assert_eq!(contract.fixed, ["src/score.rs", ".auto/measure.sh"]);
+}
+
+#[test]
+fn a_limit_that_ends_before_the_budget_is_not_taken() {
+    let program = PROGRAM.replace("exceeds 4 minutes", "exceeds 2 minutes");
+    let mut files = KARPATHY.to_vec();
+    files[0].1 = &program;
+    let adoption = adopted(&files, &Wishes::default(), &with_venv());
+    assert_eq!(adoption.contract.unwrap().timeout_seconds, None);
+    assert!(
+        adoption.warnings.iter().any(|warning| warning.contains("program.md:11")),
+        "{:?}",
+        adoption.warnings
+    );
+}
+
+#[test]
+fn records_of_another_loop_are_found() {
+    let mut files = KARPATHY.to_vec();
+    files.push(("results.tsv", ""));
+    assert_eq!(adopted(&files, &Wishes::default(), &with_venv()).histories, ["results.tsv"]);
+}
+
+#[test]
 fn the_log_of_a_session_outweighs_its_prompt() {
     let mut files = SESSION.to_vec();
     files.push((

@@ -29,6 +29,7 @@ const UNTRACKED: &[&str] = &[
     "autoresearch.checks.sh",
     "autoresearch.config.json",
     "autoresearch.ps1",
+    "results.tsv",
 ];
 /// Programs that commands of repositories start with.
 const PROGRAMS: &[&str] = &["node", "npm", "make", "just", "bash", "uv"];
