@@ -224,7 +224,7 @@ fn next(adoption: &Adoption, dir: &Path, file: &Path, context: &Context) -> anyh
         println_or_stop(&format!("first: {command}{place}"))?;
     }
     for history in &adoption.histories {
-        let file = quoted(&dir.join(history).to_string_lossy());
+        let file = if here { quoted(history) } else { quoted(&dir.join(history).to_string_lossy()) };
         println_or_stop(&format!("next: {program} history import {file}{task}   # what another loop tried"))?;
     }
     for (command, what) in [
