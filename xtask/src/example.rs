@@ -1,4 +1,4 @@
-//! Runs `examples/sort` through the real loop, as its README says, and checks the verdicts.
+//! Runs the examples through the real loop, as their READMEs say, and checks the verdicts.
 
 use std::ffi::OsString;
 use std::fs;
@@ -8,28 +8,70 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use sprag_measure::process::{self, End, Output};
 
-/// Verdicts of the baseline and the five patches.
-const EXPECTED: &[&str] =
-    &["baseline", "win", "invalid duplicate", "invalid outside-mutable", "invalid build", "win"];
+/// A folder below `examples`, and how its campaign ends.
+struct Example {
+    name: &'static str,
+    /// Verdicts of the baseline and the patches.
+    verdicts: &'static [&'static str],
+    /// A program that it needs, and what to do where there is none.
+    needs: (&'static str, &'static str),
+}
+
+const EXAMPLES: &[Example] = &[
+    Example {
+        name: "sort",
+        verdicts: &[
+            "baseline",
+            "win",
+            "invalid duplicate",
+            "invalid outside-mutable",
+            "invalid build",
+            "win",
+        ],
+        needs: ("cc", "install a C compiler"),
+    },
+    Example {
+        name: "logistic",
+        verdicts: &[
+            "baseline",
+            "win",
+            "invalid duplicate",
+            "invalid outside-mutable",
+            "invalid crash",
+            "loss",
+        ],
+        needs: ("/usr/bin/python3", "install Python 3.9 or newer of the system (package python3)"),
+    },
+];
 
 /// Exit status of `sprag run` where the sandbox lacks a part.
 const UNCONFINED: i32 = 5;
 
-/// Copies the example, runs it with the program of this workspace, reads the result as JSON.
+/// Copies each example, runs it with the program of this workspace, reads the result as JSON.
 pub fn run(root: &Path) -> Result<String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // The whole workspace, as the tests build it: one package alone would be built with other features.
     call(root, &cargo, &["build", "-q", "--locked", "--workspace"])?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let sprag = target.join("debug/sprag").into_os_string();
-    let folder = std::env::temp_dir().join(format!("sprag-example-{}", std::process::id()));
-    copy(&root.join("examples/sort"), &folder)?;
-    let result = campaign(&folder, &sprag);
-    fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
-    result
+    let results = EXAMPLES.iter().map(|example| one(root, example, &sprag)).collect::<Result<Vec<_>>>()?;
+    Ok(results.join("; "))
 }
 
-fn campaign(folder: &Path, sprag: &OsString) -> Result<String> {
+fn one(root: &Path, example: &Example, sprag: &OsString) -> Result<String> {
+    let name = example.name;
+    let (program, remedy) = example.needs;
+    let asked = output(root, &OsString::from(program), &["--version"]);
+    let there = asked.is_ok_and(|output| output.success());
+    ensure!(there, "examples/{name} needs {program}, which does not run here; {remedy}");
+    let folder = std::env::temp_dir().join(format!("sprag-example-{name}-{}", std::process::id()));
+    copy(&root.join("examples").join(name), &folder)?;
+    let result = campaign(&folder, sprag, example.verdicts);
+    fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
+    Ok(format!("{name}: {}", result.with_context(|| format!("run examples/{name}"))?))
+}
+
+fn campaign(folder: &Path, sprag: &OsString, expected: &[&str]) -> Result<String> {
     let git = OsString::from("git");
     call(folder, &git, &["init", "-q"])?;
     call(folder, &git, &["add", "-A"])?;
@@ -42,8 +84,8 @@ fn campaign(folder: &Path, sprag: &OsString) -> Result<String> {
     accept(run, sprag)?;
     let output = call(folder, sprag, &["log", "--json"])?;
     let verdicts = String::from_utf8_lossy(&output).lines().map(verdict).collect::<Result<Vec<String>>>()?;
-    if verdicts != EXPECTED {
-        bail!("the example ended with {verdicts:?}, where {EXPECTED:?} is due");
+    if verdicts != expected {
+        bail!("the example ended with {verdicts:?}, where {expected:?} is due");
     }
     Ok(format!("{} trials ended as they should", verdicts.len() - 1))
 }

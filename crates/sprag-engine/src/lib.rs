@@ -4,9 +4,11 @@
 //! reads the environment; values come in, [`event::Event`]s go out. Training belongs to `sprag-train`,
 //! terminals to `sprag`.
 
+pub mod adopt;
 pub mod evaluator;
 pub mod event;
 pub mod gate;
+pub mod history;
 pub mod lane;
 pub mod ledger;
 pub mod memory;

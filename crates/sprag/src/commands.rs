@@ -1,5 +1,6 @@
 //! One file a subcommand: its arguments on top, with what `--help` teaches, then one `run`.
 
+pub mod adopt;
 pub mod brief;
 pub mod certify;
 pub mod check;
@@ -7,6 +8,7 @@ pub mod data;
 pub mod diff;
 pub mod doctor;
 pub mod gate;
+pub mod history;
 pub mod init;
 pub mod log;
 pub mod merge;

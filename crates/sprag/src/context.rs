@@ -65,7 +65,10 @@ impl Context {
         let Some(found) = found else {
             let failure = Failure::new(format!("there is no {FILE} in {} or above it", start.display()));
             return Err(failure
-                .hint("name the task's folder with `--task DIR`, or make one with `sprag init gpt DIR`")
+                .hint(
+                    "name the task's folder with `--task DIR`, make one with `sprag init gpt DIR`, or have `sprag adopt` \
+                     write its contract",
+                )
                 .into());
         };
         Ok(Task::load(found).map_err(sprag_engine::runner::EngineError::from)?)

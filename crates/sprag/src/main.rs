@@ -47,6 +47,7 @@ fn help_end() -> String {
 enum Command {
     Quickstart(commands::quickstart::Args),
     Init(commands::init::Args),
+    Adopt(commands::adopt::Args),
     Run(commands::run::Args),
     Check(commands::check::Args),
     Status(commands::status::Args),
@@ -60,6 +61,7 @@ enum Command {
     Certify(commands::certify::Args),
     Merge(commands::merge::Args),
     Report(commands::report::Args),
+    History(commands::history::Args),
     Gate(commands::gate::Args),
     Data(commands::data::Args),
     Doctor(commands::doctor::Args),
@@ -87,6 +89,7 @@ fn dispatch(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
     match command {
         Command::Quickstart(args) => commands::quickstart::run(args, context),
         Command::Init(args) => commands::init::run(args, context),
+        Command::Adopt(args) => commands::adopt::run(args, context),
         Command::Run(args) => commands::run::run(args, context),
         Command::Check(args) => commands::check::run(args, context),
         Command::Status(args) => commands::status::run(args, context),
@@ -100,6 +103,7 @@ fn dispatch(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
         Command::Certify(args) => commands::certify::run(args, context),
         Command::Merge(args) => commands::merge::run(args, context),
         Command::Report(args) => commands::report::run(args, context),
+        Command::History(args) => commands::history::run(args, context),
         Command::Gate(args) => commands::gate::run(args),
         Command::Data(args) => commands::data::run(args, context),
         Command::Doctor(args) => commands::doctor::run(args, context),

@@ -4,6 +4,7 @@
 //! built from, and its dependencies from cargo's registry folder, so nothing is downloaded.
 
 mod cargo_home;
+pub mod command;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;

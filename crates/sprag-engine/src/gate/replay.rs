@@ -13,7 +13,7 @@ mod rows;
 use serde::Serialize;
 use sprag_measure::stats::{normal_cdf, normal_quantile};
 
-pub use rows::{ReplayError, Results, Row, Status, parse};
+pub use rows::{ReplayError, Results, Row, Status, parse, write};
 
 /// One-sided error level of the tests here.
 pub const ALPHA: f64 = 0.05;

@@ -109,6 +109,11 @@ impl Layout {
         self.run(run).join(format!("brief-{trial}-ask{line}"))
     }
 
+    /// Results of other loops, one file each; see [`crate::history`].
+    pub fn history(&self) -> PathBuf {
+        self.root.join("history")
+    }
+
     /// The ticked copy of the task's `hypotheses.md`.
     pub fn hypotheses(&self) -> PathBuf {
         self.root.join("hypotheses.md")

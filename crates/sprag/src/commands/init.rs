@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use sprag_engine::record::Budget;
+use sprag_engine::record::{Budget, Direction};
 use sprag_train::data::Manifest;
 
 use super::{parse_seconds, print_json, println_or_stop, quoted};
 use crate::context::Context;
 use crate::exit_code::ExitCode;
+use crate::template::command::Own;
 use crate::template::{self, Device, Gpt};
 
 /// Seconds of training a trial, unless said otherwise: on two cores a small model learns enough in it for
@@ -38,6 +39,38 @@ enum Template {
     /// The same, with a budget of tokens: speed does not count, learning per token does
     #[command(after_help = "Example: sprag init gpt-tokens my-gpt --budget 10000000")]
     GptTokens(TokenArgs),
+    /// Any command that prints a number: no library, no language, no build
+    ///
+    /// Writes task.toml and a small program of shell and awk with a proposer beside it, and commits them, so that
+    /// the loop runs at once; then put your own program in its place. With --run the folder's own files are taken
+    /// instead, and task.toml is written for them. For a repository that exists there is `sprag adopt`.
+    #[command(after_help = "Example: sprag init command my-task
+         sprag run --task my-task --proposer 'command:sh propose.sh' --trials 8")]
+    Command(CommandArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct CommandArgs {
+    /// Folder to write: new or empty, or with --run one that holds your files
+    dir: PathBuf,
+    /// Command that runs one experiment, started in a checkout; {seed} stands for the seed
+    #[arg(long, value_name = "CMD", requires_all = ["metric", "direction", "mutable"])]
+    run: Option<String>,
+    /// Name of the metric, which the command prints as `NAME: number` or `NAME number`
+    #[arg(long, value_name = "NAME", requires = "run")]
+    metric: Option<String>,
+    /// Which way is better: lower or higher
+    #[arg(long, value_name = "WAY", value_parser = super::adopt::direction, requires = "run")]
+    direction: Option<Direction>,
+    /// Regular expression that finds the metric, the number in parentheses
+    #[arg(long, value_name = "RE", requires = "run")]
+    pattern: Option<String>,
+    /// Files that may change; may be given several times
+    #[arg(long, value_name = "GLOB", requires = "run")]
+    mutable: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -76,6 +109,7 @@ struct PlaceArgs {
 /// Writes it.
 pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     let (place, budget) = match args.template {
+        Template::Command(args) => return command(args, context),
         Template::Gpt(args) => (args.place, Budget::Seconds(args.budget)),
         Template::GptTokens(args) => (args.place, Budget::Tokens(args.budget)),
     };
@@ -98,6 +132,29 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
         println_or_stop(&format!("next: {program} data prepare --out {}", quoted(&data.to_string_lossy())))?;
     }
     println_or_stop(&format!("next: {program} run --task {}", quoted(&place.dir.to_string_lossy())))?;
+    Ok(ExitCode::Success)
+}
+
+/// Writes a task around a command: the example's own, or the person's.
+fn command(args: CommandArgs, context: &Context) -> anyhow::Result<ExitCode> {
+    let dir = std::path::absolute(&args.dir)?;
+    let own = match (args.run, args.metric, args.direction) {
+        (Some(run), Some(metric), Some(direction)) => {
+            Some(Own { run, metric, direction, pattern: args.pattern, mutable: args.mutable })
+        }
+        _ => None,
+    };
+    template::command::write(&dir, own.as_ref(), context)?;
+    let program = context.program_word();
+    let task = quoted(&args.dir.to_string_lossy());
+    let proposer = if own.is_some() { "command:YOUR-AGENT" } else { "command:sh propose.sh" };
+    let run = format!("{program} run --task {task} --proposer '{proposer}' --trials 8");
+    if args.json {
+        print_json(&json!({ "dir": dir, "next": [run] }))?;
+        return Ok(ExitCode::Success);
+    }
+    println_or_stop(&format!("wrote the task to {}", dir.display()))?;
+    println_or_stop(&format!("next: {run}"))?;
     Ok(ExitCode::Success)
 }
 

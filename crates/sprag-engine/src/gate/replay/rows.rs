@@ -1,5 +1,7 @@
 //! The recorded results as typed rows: five columns with a header, separated by tabs.
 
+use std::fmt::Write;
+
 use thiserror::Error;
 
 /// Names of the columns; the second is the metric's own name, for which this one is the custom.
@@ -136,6 +138,30 @@ pub fn parse(text: &str) -> Result<Results, ReplayError> {
     let metric = metric_of(line, header)?;
     let rows = lines.map(|(line, text)| row(line, text, &metric)).collect::<Result<_, _>>()?;
     Ok(Results { metric, rows })
+}
+
+/// Writes a record as [`parse`] reads it, with the precision that karpathy's prose asks for. Tabs, line ends and
+/// backslashes in texts are escaped, so that a row stays a row.
+pub fn write(results: &Results) -> String {
+    let [commit, _, memory, status, description] = COLUMNS;
+    let mut text = format!("{commit}\t{}\t{memory}\t{status}\t{description}\n", escaped(&results.metric));
+    for row in &results.rows {
+        let (word, value) = match row.status {
+            Status::Keep(value) => ("keep", value),
+            Status::Discard(value) => ("discard", value),
+            Status::Crash => ("crash", 0.0),
+        };
+        let (commit, description) = (escaped(&row.commit), escaped(&row.description));
+        let _ = writeln!(text, "{commit}\t{value:.6}\t{:.1}\t{word}\t{description}", row.memory_gb);
+    }
+    text
+}
+
+fn escaped(text: &str) -> String {
+    let text =
+        text.trim().replace('\\', r"\\").replace('\t', r"\t").replace('\n', r"\n").replace('\r', r"\r");
+    // Whoever begins a line with `#` would be read as a comment.
+    if text.starts_with('#') { format!(r"\{text}") } else { text }
 }
 
 fn metric_of(line: usize, header: &str) -> Result<String, ReplayError> {

@@ -33,6 +33,52 @@ fn rows_are_read_with_their_line_numbers() {
 }
 
 #[test]
+fn what_is_written_is_read_again() {
+    let row = |line, commit: &str, status, memory_gb, description: &str| Row {
+        line,
+        commit: commit.to_owned(),
+        status,
+        memory_gb,
+        description: description.to_owned(),
+    };
+    let results = Results {
+        metric: "val_bpb".to_owned(),
+        rows: vec![
+            row(2, "a000001", Status::Keep(0.987654), 44.3, "baseline"),
+            row(3, "a000002", Status::Discard(1.5), 0.1, r"tab\tline\nback\\slash"),
+            row(4, "a000003", Status::Crash, 0.0, "out of memory"),
+        ],
+    };
+    let text = write(&results);
+    assert_eq!(parse(&text).unwrap(), results_escaped(&results));
+    assert_eq!(text.lines().next(), Some("commit\tval_bpb\tmemory_gb\tstatus\tdescription"));
+    assert_eq!(text.lines().last(), Some("a000003\t0.000000\t0.0\tcrash\tout of memory"));
+}
+
+/// What comes back of a text with backslashes: the same, escaped once.
+fn results_escaped(results: &Results) -> Results {
+    let rows = results
+        .rows
+        .iter()
+        .map(|row| Row { description: row.description.replace('\\', r"\\"), ..row.clone() });
+    Results { metric: results.metric.clone(), rows: rows.collect() }
+}
+
+#[test]
+fn a_text_with_tabs_and_lines_stays_one_row() {
+    let row = Row {
+        line: 2,
+        commit: "#1".to_owned(),
+        status: Status::Keep(1.0),
+        memory_gb: 0.0,
+        description: "a\tb\nc\r\n".to_owned(),
+    };
+    let text = write(&Results { metric: "loss".to_owned(), rows: vec![row] });
+    let rows = parse(&text).unwrap().rows;
+    assert_eq!((rows.len(), rows[0].description.as_str(), rows[0].commit.as_str()), (1, r"a\tb\nc", r"\#1"));
+}
+
+#[test]
 fn what_is_wrong_is_named_with_line_column_and_next_step() {
     let header = "commit\tval_bpb\tmemory_gb\tstatus\tdescription\n";
     for (text, message, hint) in [

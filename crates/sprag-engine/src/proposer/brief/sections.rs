@@ -276,16 +276,15 @@ fn in_sigma(effect: Effect) -> Option<String> {
 
 /// What another loop recorded: other seeds, perhaps another machine, so it is no evidence here.
 fn foreign(brief: &Brief<'_>) -> Section {
-    let text = std::fs::read_to_string(brief.task.dir.join(".sprag/history.tsv")).unwrap_or_default();
-    let rows: Vec<&str> = text.lines().skip(1).filter(|line| !line.trim().is_empty()).collect();
-    let lines: Vec<String> = rows.iter().rev().map(|row| format!("- {}", quote::line(row, 200))).collect();
+    let rows = crate::history::rows(&brief.task.dir);
+    let lines: Vec<String> = rows.iter().map(|row| format!("- {}", quote::line(row, 200))).collect();
     let head = match lines.is_empty() {
         true => "",
         false => {
             "Recorded by another loop, newest first: single runs without repeats, perhaps on another machine.\n"
         }
     };
-    Section::new("Imported history", head).with(lines, 0.1, "rows")
+    Section::new("Tried elsewhere", head).with(lines, 0.1, "rows")
 }
 
 fn ideas(open: &[&Idea]) -> Section {
