@@ -47,7 +47,7 @@ pub fn write(brief: &Brief<'_>, open: &[&Idea]) -> io::Result<()> {
     write_with(brief, open, Options::default())
 }
 
-/// [`write`] with other options.
+/// [`write()`] with other options.
 pub fn write_with(brief: &Brief<'_>, open: &[&Idea], options: Options) -> io::Result<()> {
     std::fs::create_dir_all(brief.brief_dir)?;
     std::fs::write(brief.brief_dir.join(FILE), text(brief, open, options))?;
