@@ -73,10 +73,11 @@ pub enum Network {
 }
 
 /// What follows a forbidden act.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnViolation {
     /// The process that tried it is killed by `SIGSYS` (Linux; refused on macOS).
+    #[default]
     Kill,
     /// The system call fails with `EPERM`.
     Refuse,

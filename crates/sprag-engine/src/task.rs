@@ -23,6 +23,7 @@ pub use paths::PathSet;
 pub use placeholder::{UnknownPlaceholder, Values, expand};
 
 use crate::record::{Budget, GuardRule, Policy, SecondBudget};
+use crate::sandbox::OnViolation;
 
 /// Version of `task.toml` that this program reads.
 pub const FORMAT: i64 = 1;
@@ -154,6 +155,8 @@ pub struct SandboxSpec {
     pub build_read: Vec<PathBuf>,
     /// Device files that the run may read and write.
     pub devices: Devices,
+    /// What follows when a run tries to open an internet socket; there is no network in either case.
+    pub on_network: OnViolation,
     /// Environment variables passed through; everything else is scrubbed.
     pub env: Vec<String>,
 }

@@ -251,10 +251,9 @@ fn sandbox(text: &mut Text<'_>, contract: &Contract) {
         ("build_read", &contract.build_read),
         ("devices", &contract.devices),
     ];
-    if lists.iter().all(|(_, list)| list.is_empty()) {
-        return;
-    }
     text.section("sandbox");
+    text.comment("There is no network. Libraries look for one when they are loaded, and are refused instead of killed.");
+    text.line("on_network", "\"refuse\"");
     for (name, values) in lists.into_iter().filter(|(_, values)| !values.is_empty()) {
         text.keyed("sandbox", name, &list(values));
     }

@@ -232,6 +232,7 @@ impl Local {
             write: vec![self.scratch.clone()],
             keep,
             devices: spec.devices.present(),
+            on_network: spec.on_network,
             ..self.policy()
         })
     }

@@ -13,6 +13,7 @@ use super::placeholder;
 use super::{Build, Devices, Evaluate, EvaluatorTree, FORMAT, Files, Run, RunTree, SandboxSpec, Task};
 use crate::gate::audit;
 use crate::record::{Budget, Policy, Preset, SecondBudget};
+use crate::sandbox::OnViolation;
 
 /// Placeholders that Sprag fills in for a build.
 const BUILD: &[&str] = &["task", "worktree", "out", "cache", "sprag"];
@@ -269,7 +270,15 @@ fn sandbox(
     dir: &Path,
     vars: &BTreeMap<String, String>,
 ) -> Result<SandboxSpec, TaskError> {
-    section.allow(&["read", "run_read", "build_read", "devices", "env"])?;
+    section.allow(&["read", "run_read", "build_read", "devices", "on_network", "env"])?;
+    let on_network = match section.get("on_network") {
+        None => OnViolation::Kill,
+        Some(entry) => match entry.text()? {
+            "kill" => OnViolation::Kill,
+            "refuse" => OnViolation::Refuse,
+            other => return Err(entry.error(format!("is `{other}`; write \"kill\" or \"refuse\""))),
+        },
+    };
     let paths = |name: &str| -> Result<Vec<PathBuf>, TaskError> {
         let entries = section.get(name).map_or(Ok(Vec::new()), |entry| entry.list())?;
         entries.iter().map(|entry| path(entry, dir, vars)).collect()
@@ -293,6 +302,7 @@ fn sandbox(
         run_read: paths("run_read")?,
         build_read: paths("build_read")?,
         devices,
+        on_network,
         env,
     })
 }

@@ -2,6 +2,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::sandbox::OnViolation;
 
 const GOOD: &str = r#"format = 1
 name = "gpt"
@@ -317,6 +318,15 @@ fn guards_are_named_and_have_one_source_and_a_limit_unless_they_are_commands() {
         let complaint = with(line).expect_err(line).to_string();
         assert!(complaint.contains(words), "{line}: {complaint}");
     }
+}
+
+#[test]
+fn what_follows_a_try_for_the_network_is_a_word_of_two() {
+    let with =
+        |word: &str| parse(&GOOD.replace("[sandbox]\n", &format!("[sandbox]\non_network = {word:?}\n")));
+    assert_eq!(parse(GOOD).unwrap().sandbox.on_network, OnViolation::Kill);
+    assert_eq!(with("refuse").unwrap().sandbox.on_network, OnViolation::Refuse);
+    assert!(with("allow").unwrap_err().to_string().contains("write \"kill\" or \"refuse\""));
 }
 
 #[test]

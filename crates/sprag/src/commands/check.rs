@@ -68,7 +68,13 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
                 report.seed
             ))?;
         }
-        Outcome::Invalid(invalid) => println_or_stop(&format!("no score  {}", tame(&invalid.to_string())))?,
+        Outcome::Invalid(invalid) => {
+            // Its first line says what happened, the others are the last words of the program.
+            println_or_stop(&format!("no score  {}", tame(&invalid.to_string())))?;
+            for line in invalid.detail.lines().skip(1) {
+                println_or_stop(&format!("          {}", tame(line)))?;
+            }
+        }
         Outcome::Passed => println_or_stop("passed, without a score")?,
         Outcome::Interrupted => println_or_stop("interrupted")?,
         Outcome::Stopped(_) => println_or_stop("stopped early, without a score")?,

@@ -83,6 +83,7 @@ checks = { command = ["bash", "c.sh"] }
 [budget]
 seconds = 120
 [sandbox]
+on_network = "refuse"
 run_read = ["{venv}"]
 devices = ["/dev/nvidia*"]
 "#;
