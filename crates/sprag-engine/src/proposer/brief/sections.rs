@@ -258,7 +258,12 @@ fn told(trial: &Trial) -> String {
     let undone = if trial.undone { " (taken back)" } else { "" };
     let gain = trial.effect().and_then(in_sigma).map(|gain| format!(" {gain}")).unwrap_or_default();
     match &trial.lesson {
-        Some(lesson) => format!("{word}{undone}{gain}, {}", quote::line(lesson, 300)),
+        Some(lesson) if lesson.starts_with(trial.title()) => {
+            format!("{word}{undone}{gain}, {}", quote::line(lesson, 300))
+        }
+        Some(lesson) => {
+            format!("{word}{undone}{gain}, {}: {}", quote::line(trial.title(), 120), quote::line(lesson, 300))
+        }
         None => {
             let reason = trial.reason.as_deref().map(|reason| format!(", {}", quote::line(reason, 160)));
             format!("{word}{undone}{gain}, {}{}", quote::line(trial.title(), 120), reason.unwrap_or_default())

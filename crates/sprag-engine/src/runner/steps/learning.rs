@@ -32,6 +32,8 @@ impl Steps<'_> {
     /// A proposer's own words on the trial that was decided last.
     pub(super) fn learn_from(&mut self, proposer: &str, text: &str) -> Result<(), EngineError> {
         let decided = self.state.trials.iter().filter(|trial| trial.id > 0 && trial.decision.is_some());
+        // Of one that never came to be there is nothing to learn.
+        let decided = decided.filter(|trial| trial.proposed.is_some());
         let Some(trial) = decided.max_by_key(|trial| trial.decision).map(|trial| trial.id) else {
             return Ok(());
         };
