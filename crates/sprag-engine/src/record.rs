@@ -3,7 +3,9 @@
 //! Plain data. Writing belongs to `ledger`, meaning to `state`.
 
 mod guard;
+mod outcome;
 mod policy;
+mod proposal;
 
 use std::collections::BTreeMap;
 
@@ -11,7 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::memory::Stage;
 pub use guard::{GuardRule, Limit, Side};
+pub use outcome::{Invalid, Outcome, Reason, Score, Stopped};
 pub use policy::{Policy, Preset};
+pub use proposal::{Asked, Near, Proposed, Spending};
 
 /// Version of the ledger's lines that this program writes.
 pub const FORMAT: u32 = 1;
@@ -299,6 +303,28 @@ pub enum Direction {
     Higher,
 }
 
+impl Direction {
+    /// The word for the better side.
+    pub fn word(self) -> &'static str {
+        match self {
+            Direction::Lower => "lower",
+            Direction::Higher => "higher",
+        }
+    }
+}
+
+impl std::str::FromStr for Direction {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Direction, String> {
+        match text {
+            "lower" => Ok(Direction::Lower),
+            "higher" => Ok(Direction::Higher),
+            other => Err(format!("`{other}` is no direction; write lower or higher")),
+        }
+    }
+}
+
 /// What one execution of a candidate may spend.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "amount", rename_all = "snake_case")]
@@ -349,106 +375,6 @@ pub enum SecondBudget {
     Fixed(Budget),
     /// As many tokens as the full runs of the baseline were served in the median, known after the baseline.
     EqualTokens,
-}
-
-/// How like an earlier trial's a change is.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Near {
-    /// The earlier trial.
-    pub trial: TrialId,
-    /// Resemblance of the changes, 0 to 1.
-    pub likeness: f64,
-}
-
-/// One asking of a proposer that costs something.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Asked {
-    /// The trial.
-    pub trial: TrialId,
-    /// The proposer.
-    pub proposer: String,
-    /// What it cost.
-    pub spending: Spending,
-    /// How it ended, one line: `proposed`, or why not.
-    pub end: String,
-}
-
-/// What asking cost, as the proposer's own stream says; `None` is not known, not nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Spending {
-    /// Wall seconds.
-    pub seconds: f64,
-    /// Times that the model was called, or turns of the agent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub turns: Option<u64>,
-    /// Tokens that the model read, cached ones included.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub input_tokens: Option<u64>,
-    /// Tokens that it wrote.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub output_tokens: Option<u64>,
-    /// US dollars.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub usd: Option<f64>,
-}
-
-impl Spending {
-    /// Both together: what only one of them knows counts as it is.
-    #[must_use]
-    pub fn plus(self, other: Spending) -> Spending {
-        fn sum<T: std::ops::Add<Output = T>>(one: Option<T>, other: Option<T>) -> Option<T> {
-            match (one, other) {
-                (Some(one), Some(other)) => Some(one + other),
-                (one, other) => one.or(other),
-            }
-        }
-        Spending {
-            seconds: self.seconds + other.seconds,
-            turns: sum(self.turns, other.turns),
-            input_tokens: sum(self.input_tokens, other.input_tokens),
-            output_tokens: sum(self.output_tokens, other.output_tokens),
-            usd: sum(self.usd, other.usd),
-        }
-    }
-
-    /// Tokens read and written.
-    pub fn tokens(self) -> u64 {
-        self.input_tokens.unwrap_or(0) + self.output_tokens.unwrap_or(0)
-    }
-}
-
-/// A committed proposal.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Proposed {
-    /// The trial.
-    pub trial: TrialId,
-    /// 0 for the proposal, then one for each repair after a failed build.
-    pub attempt: u32,
-    /// The commit that holds it.
-    pub commit: CommitId,
-    /// One line: what changes.
-    pub title: String,
-    /// What the proposer expects, and why.
-    pub hypothesis: Option<String>,
-    /// The family of ideas it belongs to, for example `learning rate`.
-    pub family: Option<String>,
-    /// The open line of `hypotheses.md` that it tries.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub idea: Option<String>,
-    /// The gain that the proposer expects, in units of the metric, positive when better.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expected_gain: Option<f64>,
-    /// The earlier trial that changed nearly the same.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub near: Option<Near>,
-    /// SHA-256 of the normalised mutable files: equal means the same idea.
-    pub content: String,
-    /// Paths that it changes against its parent.
-    pub paths: Vec<String>,
-    /// Lines added.
-    pub insertions: u32,
-    /// Lines removed.
-    pub deletions: u32,
 }
 
 /// One execution of a trial's code.
@@ -527,166 +453,6 @@ impl AuditEnd {
     }
 }
 
-/// What came of a measurement. A crash has no metric.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// The evaluator gave a score.
-    Scored(Score),
-    /// It ran a smoke test and all was well.
-    Passed,
-    /// No score, and why.
-    Invalid(Invalid),
-    /// The person or a limit of the run stopped it; it says nothing about the candidate.
-    Interrupted,
-    /// Stopped early because its curve had left the incumbent's band; no score, and no fault of the candidate's.
-    Stopped(Stopped),
-}
-
-/// What was seen of an execution that the loop stopped.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Stopped {
-    /// What was measured until then, as in [`Score`].
-    #[serde(default)]
-    pub facts: BTreeMap<String, f64>,
-    /// The training curve as far as it went, as in [`Score`].
-    #[serde(default)]
-    pub curve: Vec<[f64; 2]>,
-    /// Where it left the band.
-    #[serde(default)]
-    pub detail: String,
-}
-
-/// A score with what was seen beside it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Score {
-    /// The primary metric.
-    pub value: f64,
-    /// Everything else that is a number, name to value, the unit being the last word of the name
-    /// (`tokens_per_second`, `peak_memory_bytes`, `evaluation_seconds`). Names that begin with
-    /// `reported_` were said by the candidate, the others were measured.
-    #[serde(default)]
-    pub facts: BTreeMap<String, f64>,
-    /// The candidate's own training curve, thinned; x is elapsed seconds, tokens, steps or evaluations, as the budget's
-    /// kind.
-    #[serde(default)]
-    pub curve: Vec<[f64; 2]>,
-    /// Optimiser steps at each point of the curve, as the candidate told them; empty where they are not known.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub curve_steps: Vec<f64>,
-    /// True when the candidate printed its own score (metric patterns).
-    #[serde(default)]
-    pub self_reported: bool,
-}
-
-/// Why there is no score.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Invalid {
-    /// The class.
-    pub reason: Reason,
-    /// What exactly, at most a few lines.
-    pub detail: String,
-    /// What was seen all the same, as in [`Score`]; empty in a verdict.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub facts: BTreeMap<String, f64>,
-    /// The training curve as far as it went, as in [`Score`]; empty in a verdict.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub curve: Vec<[f64; 2]>,
-}
-
-impl Invalid {
-    /// Without facts and curve.
-    pub fn new(reason: Reason, detail: impl Into<String>) -> Invalid {
-        Invalid { reason, detail: detail.into(), facts: BTreeMap::new(), curve: Vec::new() }
-    }
-
-    /// For a verdict: facts and curve stay with the measurement they come from.
-    pub fn verdict(&self) -> Verdict {
-        Verdict::Invalid(Invalid::new(self.reason, self.detail.clone()))
-    }
-}
-
-impl Outcome {
-    /// What was measured besides a score, with a score or without.
-    pub fn facts(&self) -> Option<&BTreeMap<String, f64>> {
-        match self {
-            Outcome::Scored(score) => Some(&score.facts),
-            Outcome::Invalid(invalid) => Some(&invalid.facts),
-            Outcome::Stopped(stopped) => Some(&stopped.facts),
-            Outcome::Passed | Outcome::Interrupted => None,
-        }
-    }
-
-    /// The training curve, with a score or without.
-    pub fn curve(&self) -> &[[f64; 2]] {
-        match self {
-            Outcome::Scored(score) => &score.curve,
-            Outcome::Invalid(invalid) => &invalid.curve,
-            Outcome::Stopped(stopped) => &stopped.curve,
-            Outcome::Passed | Outcome::Interrupted => &[],
-        }
-    }
-}
-
-/// Classes of invalidity. `Display` is the word shown to people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reason {
-    /// No proposal: the proposer failed.
-    Proposer,
-    /// Proposal: nothing changed.
-    Empty,
-    /// Proposal: the same normalised content was tried before.
-    Duplicate,
-    /// Proposal: only what the noise depends on changed (seed, shuffling).
-    SeedOnly,
-    /// Proposal: touches files that may not change.
-    OutsideMutable,
-    /// The build failed, repairs included.
-    Build,
-    /// The build took too long.
-    BuildTimeout,
-    /// The candidate ended with an error.
-    Crash,
-    /// It ended with an error after the sandbox refused it something, or was killed for it.
-    Denied,
-    /// It did not end in its time.
-    Timeout,
-    /// It said nothing for too long.
-    Silence,
-    /// It used more memory than allowed.
-    Memory,
-    /// It started too many processes.
-    Processes,
-    /// It wrote more output or more files than allowed.
-    Output,
-    /// A fixed file changed under way.
-    FixedFile,
-    /// Training diverged: NaN or explosion.
-    Diverged,
-    /// Training went on past the budget.
-    Overtime,
-    /// Earlier answers depend on later tokens.
-    Causality,
-    /// The same question got another answer.
-    State,
-    /// An answer is not a finite number.
-    NonFinite,
-    /// An answer has the wrong shape.
-    Shape,
-    /// The candidate does not speak the protocol.
-    Protocol,
-    /// The run ended well but there is no metric in it.
-    NoMetric,
-    /// A guard of the task does not hold, whatever the score.
-    Guard,
-    /// The evaluator itself failed: nobody's fault but the task's.
-    Evaluator,
-    /// The machine was slower than usual while it ran, for reasons outside the candidate: the execution is
-    /// repeated.
-    Machine,
-}
-
 /// What was decided on a trial.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
@@ -747,55 +513,6 @@ pub struct Effect {
     pub runs: u32,
     /// The noise that was assumed: standard deviation of one run.
     pub sigma: f64,
-}
-
-impl Reason {
-    /// The word shown to people.
-    pub fn word(self) -> &'static str {
-        match self {
-            Reason::Proposer => "proposer",
-            Reason::Empty => "empty",
-            Reason::Duplicate => "duplicate",
-            Reason::SeedOnly => "seed-only",
-            Reason::OutsideMutable => "outside-mutable",
-            Reason::Build => "build",
-            Reason::BuildTimeout => "build-timeout",
-            Reason::Crash => "crash",
-            Reason::Denied => "denied",
-            Reason::Timeout => "timeout",
-            Reason::Silence => "silence",
-            Reason::Memory => "memory",
-            Reason::Processes => "processes",
-            Reason::Output => "output",
-            Reason::FixedFile => "fixed-file",
-            Reason::Diverged => "diverged",
-            Reason::Overtime => "overtime",
-            Reason::Causality => "causality",
-            Reason::State => "state",
-            Reason::NonFinite => "non-finite",
-            Reason::Shape => "shape",
-            Reason::Protocol => "protocol",
-            Reason::NoMetric => "no-metric",
-            Reason::Guard => "guard",
-            Reason::Evaluator => "evaluator",
-            Reason::Machine => "machine",
-        }
-    }
-}
-
-impl std::fmt::Display for Reason {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.pad(self.word())
-    }
-}
-
-impl std::fmt::Display for Invalid {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.detail.lines().find(|line| !line.trim().is_empty()) {
-            Some(line) => write!(formatter, "{}: {}", self.reason, line.trim()),
-            None => write!(formatter, "{}", self.reason),
-        }
-    }
 }
 
 impl Verdict {

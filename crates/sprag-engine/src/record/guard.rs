@@ -36,6 +36,13 @@ pub enum Side {
     AtLeast,
 }
 
+impl Limit {
+    /// At most, or at least, that many times what the incumbent has.
+    pub fn times_incumbent(side: Side, factor: f64) -> Limit {
+        Limit { side, amount: factor, times_incumbent: true }
+    }
+}
+
 impl std::str::FromStr for Limit {
     type Err = String;
 
