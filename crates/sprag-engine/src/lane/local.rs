@@ -1,6 +1,7 @@
 //! The lane on this machine: processes under limits, inside the sandbox, with the evaluator beside them.
 
 mod alone;
+mod endings;
 mod reading;
 mod tree;
 
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use sprag_measure::machine::{Load, LoadMeter};
+use sprag_measure::machine::LoadMeter;
 use sprag_measure::process::{
     self, Cancel, Command, End, Finished, Heartbeat, Limits, ProcessError, Stdin, Stream,
 };
@@ -22,11 +23,11 @@ use super::listener::Listener;
 use super::{Arm, BuildEnd, Job, JobPhase, Lane, LaneError, MeasureEnd, Sign, Watch};
 use crate::evaluator::Message;
 use crate::event::Phase;
-use crate::gate::throughput;
 use crate::record::{Invalid, Outcome, Reason};
 use crate::repo::remove_all;
 use crate::sandbox::{self, Confinement, Network, OnViolation, Policy};
 use crate::task::{EvaluatorTree, RunTree, Task, Values, expand};
+use endings::{add_load, classify, combine, facts_of, first_errors, with_tail};
 use reading::{Left, Reading};
 
 /// Output of one candidate after which it is stopped.
@@ -154,61 +155,76 @@ impl Lane for Local {
         watch: &mut dyn FnMut(Sign) -> Watch,
     ) -> Result<MeasureEnd, LaneError> {
         self.fresh_scratch()?;
+        let end = self.execute(arm, job, watch);
+        // The outcome stands whatever becomes of the litter; the next execution empties the folder again.
+        let _ = self.fresh_scratch();
+        end
+    }
+}
+
+impl Local {
+    /// One execution in an empty scratch folder.
+    fn execute(
+        &self,
+        arm: &Arm,
+        job: &Job,
+        watch: &mut dyn FnMut(Sign) -> Watch,
+    ) -> Result<MeasureEnd, LaneError> {
         let smoke = job.phase == JobPhase::Smoke;
-        let phase = job.phase.word();
-        let budget = job.budget.to_string();
         let tree = self.tree(arm)?;
-        let values = self.values(arm).with("seed", job.seed.to_string()).with("phase", phase);
-        let values = values.with("budget", budget).with("tree", &tree);
+        let values = self.values(arm).with("seed", job.seed.to_string()).with("phase", job.phase.word());
+        let values = values.with("budget", job.budget.to_string()).with("tree", &tree);
         let left = Left { tree: &tree, values: &values };
         reading::remove_stale(&self.task, &left)?;
         let policy = self.run_policy(arm, &tree)?;
         let mut listener = Listener::new(watch, job.budget, &self.kill);
         let limits = self.limits(job);
-        if job.phase == JobPhase::Guard {
-            return self.guard_commands(&left, &policy, &limits, &mut listener);
-        }
         // A candidate that runs in a copy finds its sources there by either name.
         let own = values.clone().with("worktree", &tree);
+        if job.phase == JobPhase::Guard {
+            let mut outcome = self.guard_commands(&own, &tree, &policy, &limits, &mut listener)?;
+            self.check_copy(&mut outcome, arm, &tree);
+            return Ok(MeasureEnd::Done(outcome));
+        }
         let command = self.command(&self.task.run.command, &self.task.run.env, &own, &tree)?;
         let command = self.confine(command, &policy);
         listener.tell(Sign::Phase(if smoke { Phase::Smoke } else { Phase::Run }));
         let mut reading = Reading::new(&self.task);
         let meter = LoadMeter::start();
         let Execution { mut end, cpu } = match &self.task.evaluate {
-            Some(evaluate) if evaluate.channel => {
-                let values = values.clone().with("pristine", &arm.pristine);
-                let evaluator = self.command(&evaluate.command, &evaluate.env, &values, &self.task.dir)?;
-                self.measure_beside(command, evaluator, &limits, &mut reading, &mut listener)?
-            }
             Some(evaluate) => {
+                let beside = evaluate.channel;
                 let dir = match evaluate.tree {
+                    _ if beside => &self.task.dir,
                     EvaluatorTree::Candidate => &arm.worktree,
                     EvaluatorTree::Pristine => &arm.pristine,
                 };
                 let values = values.clone().with("pristine", &arm.pristine);
                 let evaluator = self.command(&evaluate.command, &evaluate.env, &values, dir)?;
-                let wall = evaluate.timeout.or(limits.wall);
-                let run = After { evaluator, wall, smoke, tree: &tree, arm };
-                self.measure_after(command, run, &limits, &mut reading, &mut listener)?
+                if beside {
+                    self.measure_beside(command, evaluator, &limits, &mut reading, &mut listener)?
+                } else {
+                    let wall = evaluate.timeout.or(limits.wall);
+                    let run = After { evaluator, wall, smoke, tree: &tree, arm };
+                    self.measure_after(command, run, &limits, &mut reading, &mut listener)?
+                }
             }
             None => self.measure_alone(command, &limits, smoke, &left, &mut reading, &mut listener)?,
         };
         if let MeasureEnd::Done(outcome) = &mut end {
             reading.add_guards(outcome, &left);
-            self.check_copy(outcome, arm, &tree);
+            // Whoever is scored afterwards was looked at before that.
+            if self.task.evaluate.as_ref().is_none_or(|evaluate| evaluate.channel) {
+                self.check_copy(outcome, arm, &tree);
+            }
         }
         // Where it is not known there is no fact.
         if let (MeasureEnd::Done(outcome), Ok(load)) = (&mut end, meter.finish(cpu)) {
             add_load(outcome, load);
         }
-        // The outcome stands whatever becomes of the litter; the next execution empties the folder again.
-        let _ = self.fresh_scratch();
         Ok(end)
     }
-}
 
-impl Local {
     /// The folder that the candidate runs in.
     fn tree(&self, arm: &Arm) -> Result<PathBuf, LaneError> {
         match self.task.run.tree {
@@ -530,140 +546,6 @@ enum Who {
 enum Told {
     Line(Who, Stream, String),
     Ended(Who, Box<Result<Finished, ProcessError>>),
-}
-
-/// What candidate's end, evaluator's end and evaluator's answer mean together.
-fn combine(answer: Option<Outcome>, candidate: &Finished, evaluator: &Finished) -> MeasureEnd {
-    let died = classify(candidate);
-    let outcome = match (answer, died) {
-        (Some(Outcome::Scored(mut score)), None) => {
-            score.facts.extend(facts_of(candidate));
-            Outcome::Scored(score)
-        }
-        (Some(Outcome::Passed), None) => Outcome::Passed,
-        // It answered well and then broke a limit or crashed: a crash has no metric.
-        (Some(Outcome::Scored(score)), Some(died)) => {
-            Outcome::Invalid(Invalid { facts: score.facts, curve: score.curve, ..died })
-        }
-        (Some(Outcome::Passed), Some(died)) => Outcome::Invalid(died),
-        (Some(Outcome::Invalid(invalid)), died) => {
-            // The evaluator sees a dead candidate as a broken connection; how it died says more.
-            let vague = matches!(
-                invalid.reason,
-                Reason::Crash | Reason::Protocol | Reason::Timeout | Reason::Silence
-            );
-            match died.filter(|_| vague && candidate.end != End::Cancelled) {
-                Some(Invalid { reason, detail, .. }) => {
-                    Outcome::Invalid(Invalid { reason, detail, ..invalid })
-                }
-                None => Outcome::Invalid(invalid),
-            }
-        }
-        (_, died) if broke_down(evaluator) && may_follow_the_evaluator(candidate, died.as_ref()) => {
-            let what = format!("the evaluator {} without an answer", evaluator.end);
-            return MeasureEnd::NoAnswer(with_tail(what, evaluator));
-        }
-        (_, Some(died)) if candidate.end != End::Cancelled => Outcome::Invalid(died),
-        _ => {
-            let what = format!("the evaluator {} without an answer", evaluator.end);
-            Outcome::Invalid(Invalid::new(Reason::Evaluator, with_tail(what, evaluator)))
-        }
-    };
-    MeasureEnd::Done(outcome)
-}
-
-/// True for an end that is the evaluator's own; one that we stopped, or that left in order, broke nothing.
-fn broke_down(evaluator: &Finished) -> bool {
-    matches!(evaluator.end, End::Exited(_) | End::Signalled(_)) && !evaluator.end.success()
-}
-
-/// True for an end that a dying evaluator can bring about: a candidate whose connection breaks crashes, or is
-/// stopped because it does not leave. Limits and refusals are broken by nobody but the candidate.
-fn may_follow_the_evaluator(candidate: &Finished, died: Option<&Invalid>) -> bool {
-    candidate.end == End::Cancelled || died.is_none_or(|died| died.reason == Reason::Crash)
-}
-
-/// Why a candidate that ended like this has no score; `None` when it ended well.
-fn classify(finished: &Finished) -> Option<Invalid> {
-    if let Some(why) = sandbox::setup_error(finished) {
-        // A candidate can print that line too, so it is no reason to stop the whole run.
-        let detail = format!("the sandbox did not start the candidate: {why}");
-        return Some(Invalid::new(Reason::Evaluator, detail));
-    }
-    let reason = match finished.end {
-        End::Exited(0) => return None,
-        End::Exited(_) if looks_denied(finished) => Reason::Denied,
-        end if sandbox::killed_by_sandbox(end) => Reason::Denied,
-        End::Signalled(signal) if signal == libc::SIGXFSZ => Reason::Output,
-        End::Exited(_) | End::Signalled(_) => Reason::Crash,
-        End::TimedOut => Reason::Timeout,
-        End::Cancelled => {
-            let detail = "it did not leave after its last answer".to_owned();
-            return Some(Invalid::new(Reason::Timeout, detail));
-        }
-        End::Silent => Reason::Silence,
-        End::MemoryExceeded => Reason::Memory,
-        End::OutputExceeded => Reason::Output,
-        End::TooManyProcesses => Reason::Processes,
-    };
-    Some(Invalid::new(reason, with_tail(format!("the candidate {}", finished.end), finished)))
-}
-
-/// An error exit whose last words are those of a refused system call.
-fn looks_denied(finished: &Finished) -> bool {
-    let words = finished.stderr.text();
-    [
-        "Permission denied",
-        "os error 13",
-        "Operation not permitted",
-        "os error 1)",
-        "Network is unreachable",
-        "Read-only file system",
-    ]
-    .iter()
-    .any(|refusal| words.contains(refusal))
-}
-
-fn with_tail(what: String, finished: &Finished) -> String {
-    let mut detail = what;
-    let stderr = finished.stderr.text();
-    let lines: Vec<&str> = stderr.lines().filter(|line| !line.trim().is_empty()).collect();
-    for line in &lines[lines.len().saturating_sub(12)..] {
-        detail.push('\n');
-        detail.extend(line.chars().take(300));
-    }
-    detail
-}
-
-/// The part of a build's output that says what is wrong: from the first error on, cut.
-fn first_errors(log: &[String]) -> String {
-    let says_error =
-        |line: &String| line.starts_with("error") || line.contains(" error: ") || line.contains(": error");
-    let start = log.iter().position(says_error).unwrap_or(log.len().saturating_sub(60));
-    let cut: Vec<String> =
-        log[start..].iter().take(80).map(|line| line.chars().take(400).collect()).collect();
-    cut.join("\n")
-}
-
-/// What was measured of a candidate from outside.
-fn facts_of(finished: &Finished) -> impl Iterator<Item = (String, f64)> {
-    let facts = [
-        ("peak_memory_bytes", finished.peak_memory_bytes as f64),
-        ("wall_seconds", finished.wall.as_secs_f64()),
-        ("cpu_seconds", finished.cpu.as_secs_f64()),
-    ];
-    facts.into_iter().map(|(name, fact)| (name.to_owned(), fact))
-}
-
-/// What else the machine did meanwhile, in the evaluator's time, too: both are ours.
-fn add_load(outcome: &mut Outcome, load: Load) {
-    let facts = match outcome {
-        Outcome::Scored(score) => &mut score.facts,
-        Outcome::Invalid(invalid) => &mut invalid.facts,
-        Outcome::Passed | Outcome::Interrupted | Outcome::Stopped(_) => return,
-    };
-    facts.insert(throughput::OTHER_PROCESSES.into(), load.other_processes);
-    facts.insert(throughput::STEAL.into(), load.steal);
 }
 
 /// Copies a file and has it on the disk before the ledger says that the build is done.

@@ -95,13 +95,12 @@ pub(super) fn metric(
 ) -> Result<Metric, TaskError> {
     section.allow(&["name", "direction", "pattern", "json", "exit_code", "wall_seconds"])?;
     let direction = section.require("direction")?;
+    let word = direction.text()?;
     Ok(Metric {
         name: section.require("name")?.non_empty_text()?.to_owned(),
-        direction: match direction.text()? {
-            "lower" => Direction::Lower,
-            "higher" => Direction::Higher,
-            other => return Err(direction.error(format!("is `{other}`; write \"lower\" or \"higher\""))),
-        },
+        direction: word
+            .parse()
+            .map_err(|_| direction.error(format!("is `{word}`; write \"lower\" or \"higher\"")))?,
         source: source(section, evaluated, vars)?,
     })
 }
@@ -211,6 +210,20 @@ fn json(entry: &Entry<'_>, vars: &BTreeMap<String, String>) -> Result<JsonValue,
         )));
     }
     Ok(JsonValue { file: file(&section.require("file")?, vars)?, pointer: text.to_owned() })
+}
+
+/// The first JSON file that a run in a read-only checkout could never write.
+pub(super) fn unwritable<'t>(metric: &'t Metric, guards: &'t [Guard]) -> Option<&'t str> {
+    let own = match &metric.source {
+        Source::Json(json) => Some(json),
+        _ => None,
+    };
+    let others = guards.iter().filter_map(|guard| match &guard.probe {
+        Probe::Json(json) => Some(json),
+        _ => None,
+    });
+    let mut files = own.into_iter().chain(others).map(|json| json.file.as_str());
+    files.find(|file| !file.starts_with("{scratch}/"))
 }
 
 /// A file by a plain relative path, or below a placeholder.

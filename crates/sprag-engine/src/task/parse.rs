@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::document::{self, Entry, Section, TaskError};
 use super::fixed::hex;
-use super::metric::{guards, metric};
+use super::metric::{guards, metric, unwritable};
 use super::paths::PathSet;
 use super::placeholder;
 use super::{Build, Devices, Evaluate, EvaluatorTree, FORMAT, Files, Run, RunTree, SandboxSpec, Task};
@@ -55,6 +55,13 @@ pub(super) fn parse(text: &str, dir: &Path) -> Result<Task, TaskError> {
     };
     if let Some(entry) = root.section("gate")?.and_then(|section| section.get("race")) {
         races(&task).map_err(|problem| entry.error(problem))?;
+    }
+    if task.run.tree == RunTree::ReadOnly
+        && let Some(file) = unwritable(&task.metric, &task.guards)
+    {
+        return Err(root.require_section("run")?.error(format!(
+            "cannot write {file} into its read-only checkout; add `tree = \"copy\"`, or write below {{scratch}}"
+        )));
     }
     if let Some(section) = root.section("lanes")? {
         lanes(&section)?;

@@ -275,13 +275,15 @@ fn numbers_without_an_evaluator_have_one_source_and_a_plain_place() {
         parse(&neither.replace("direction = \"lower\"", &format!("direction = \"lower\"\n{lines}")))
     };
     for (lines, own) in [
-        (r#"json = { file = "out/results.json", pointer = "/a/0" }"#, true),
         (r#"json = { file = "{scratch}/results.json", pointer = "" }"#, true),
         ("exit_code = true", true),
         ("wall_seconds = true", false),
     ] {
         assert_eq!(with(lines).unwrap().metric.source.is_self_reported(), own, "{lines}");
     }
+    let copy = neither.replace("[run]\n", "[run]\ntree = \"copy\"\n");
+    let json = "direction = \"lower\"\njson = { file = \"out/results.json\", pointer = \"/a/0\" }";
+    assert!(parse(&copy.replace("direction = \"lower\"", json)).is_ok());
     for (lines, words) in [
         ("exit_code = true\nwall_seconds = true", "a score has one source"),
         ("exit_code = false", "leave it out"),
@@ -291,6 +293,7 @@ fn numbers_without_an_evaluator_have_one_source_and_a_plain_place() {
         (r#"json = { file = "{scratch}/../r.json", pointer = "/a" }"#, "must be a plain path"),
         (r#"json = { file = "*.json", pointer = "/a" }"#, "must be a plain path"),
         (r#"json = { file = "r.json" }"#, "missing"),
+        (r#"json = { file = "out/r.json", pointer = "/a" }"#, "add `tree = \"copy\"`"),
     ] {
         let complaint = with(lines).expect_err(lines).to_string();
         assert!(complaint.contains(words), "{lines}: {complaint}");

@@ -1,7 +1,7 @@
 //! Runs without an evaluator: the candidate tells its own number, or its end or its time is the number. Guard
 //! commands are such runs, too.
 
-use std::time::Duration;
+use std::path::Path;
 
 use sprag_measure::process::{Command, End, Finished, Limits};
 
@@ -10,10 +10,10 @@ use super::{Execution, Local, classify, facts_of, with_tail};
 use crate::evaluator::is_score;
 use crate::event::Phase;
 use crate::lane::listener::Listener;
-use crate::lane::{LaneError, MeasureEnd, Sign};
+use crate::lane::{LaneError, Sign};
 use crate::record::{Invalid, Outcome, Reason, Score};
 use crate::sandbox::{Policy, setup_error};
-use crate::task::{Probe, Source};
+use crate::task::{Probe, Source, Values};
 
 impl Local {
     /// The candidate alone.
@@ -63,27 +63,26 @@ impl Local {
     /// Every command among the guards, in the order of their names, until one does not pass.
     pub(super) fn guard_commands(
         &self,
-        left: &Left<'_>,
+        values: &Values,
+        tree: &Path,
         policy: &Policy,
         limits: &Limits,
         listener: &mut Listener<'_>,
-    ) -> Result<MeasureEnd, LaneError> {
+    ) -> Result<Outcome, LaneError> {
         listener.tell(Sign::Phase(Phase::Guard));
-        let values = left.values.clone().with("worktree", left.tree);
         for guard in &self.task.guards {
             let Probe::Command(words) = &guard.probe else { continue };
-            let command = self.command(words, &self.task.run.env, &values, left.tree)?;
-            let command = self.confine(command, policy);
+            let command = self.confine(self.command(words, &self.task.run.env, values, tree)?, policy);
             let finished = self.run_alone(command, limits, &mut Reading::new(&self.task), listener)?;
             if self.kill.is_cancelled() {
-                return Ok(MeasureEnd::Done(Outcome::Interrupted));
+                return Ok(Outcome::Interrupted);
             }
             if let Some(Invalid { detail, .. }) = classify(&finished) {
                 let detail = format!("guard `{}` does not pass: {detail}", guard.name);
-                return Ok(MeasureEnd::Done(Outcome::Invalid(Invalid::new(Reason::Guard, detail))));
+                return Ok(Outcome::Invalid(Invalid::new(Reason::Guard, detail)));
             }
         }
-        Ok(Execution::done(Outcome::Passed, Duration::ZERO).end)
+        Ok(Outcome::Passed)
     }
 }
 

@@ -1,6 +1,9 @@
 //! Executions of shell commands, without a sandbox.
 
 use super::*;
+use sprag_measure::machine::Load;
+
+use crate::gate::throughput;
 use crate::record::Score;
 
 /// A lane in a folder of its own, without a sandbox, on a task of shell commands.
@@ -8,6 +11,20 @@ struct Shell {
     lane: Local,
     arm: Arm,
     _root: tempfile::TempDir,
+}
+
+/// A lane without a sandbox, whose folders lie in `root`.
+fn lane(text: &str, task_dir: &Path, root: &Path) -> Local {
+    Local {
+        task: Task::parse(text, task_dir).unwrap(),
+        confinement: Confinement::Unsandboxed,
+        sprag: "sprag".into(),
+        environment: vec![("PATH".into(), std::env::var_os("PATH").unwrap_or_default())],
+        cache: root.join("cache"),
+        scratch: root.join("scratch"),
+        default_memory_bytes: None,
+        kill: Cancel::default(),
+    }
 }
 
 impl Shell {
@@ -18,16 +35,7 @@ impl Shell {
             "format = 1\nname = \"shell\"\n[files]\nmutable = [\"x\"]\n[metric]\nname = \"loss\"\n\
              direction = \"lower\"\n{sections}"
         );
-        let lane = Local {
-            task: Task::parse(&text, root.path()).unwrap(),
-            confinement: Confinement::Unsandboxed,
-            sprag: "sprag".into(),
-            environment: vec![("PATH".into(), std::env::var_os("PATH").unwrap_or_default())],
-            cache: root.path().join("cache"),
-            scratch: root.path().join("scratch"),
-            default_memory_bytes: None,
-            kill: Cancel::default(),
-        };
+        let lane = lane(&text, root.path(), root.path());
         let arm = Arm {
             worktree: root.path().to_owned(),
             out: root.path().to_owned(),
@@ -159,16 +167,7 @@ fn alone(run: &str, source: &str, guards: &str, phase: JobPhase) -> Outcome {
     fs::write(worktree.join("fixed.txt"), "as it was").unwrap();
     fs::write(worktree.join("results.json"), r#"{"loss": 0.001}"#).unwrap();
     fs::write(root.path().join("secret.json"), r#"{"loss": 0.001}"#).unwrap();
-    let mut lane = Local {
-        task: Task::parse(&text, &worktree).unwrap(),
-        confinement: Confinement::Unsandboxed,
-        sprag: "sprag".into(),
-        environment: vec![("PATH".into(), std::env::var_os("PATH").unwrap_or_default())],
-        cache: root.path().join("cache"),
-        scratch: root.path().join("scratch"),
-        default_memory_bytes: None,
-        kill: Cancel::default(),
-    };
+    let mut lane = lane(&text, &worktree, root.path());
     let arm = Arm { worktree: worktree.clone(), out: root.path().join("out"), pristine: worktree.clone() };
     let job = Job { seed: 1, budget: lane.task.budget, phase, longest: None };
     let end = lane.measure(&arm, &job, &mut |_| Watch::GoOn).unwrap();
@@ -263,6 +262,15 @@ depth = { json = { file = "facts.json", pointer = "/depth" }, limit = "<= 8" }"#
             assert_eq!(invalid.reason, Reason::Guard);
             assert!(invalid.detail.contains("`depth`: the run left no facts.json"), "{invalid}");
         }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_guard_command_that_passes_by_changing_a_fixed_file_does_not_pass() {
+    let cheat = "[guards]\ntests = { command = [\"/bin/sh\", \"-c\", \"echo easy > fixed.txt\"] }";
+    match alone("exit 0", "exit_code = true", cheat, JobPhase::Guard) {
+        Outcome::Invalid(invalid) => assert_eq!(invalid.reason, Reason::FixedFile),
         other => panic!("{other:?}"),
     }
 }
