@@ -23,7 +23,7 @@ use std::time::Duration;
 use sprag_measure::process::Cancel;
 
 pub use admission::{Admitted, admit, content_of};
-pub use agent::{AgentKind, AgentSpec, agent_names, found_agents};
+pub use agent::{AgentKind, AgentSpec, agent_names, find_program, found_agents};
 pub use answer::FILE as ANSWER;
 
 use crate::record::{Spending, TrialId};
@@ -42,7 +42,9 @@ pub struct Brief<'a> {
     pub trial: TrialId,
     /// Seed of the run.
     pub seed: u64,
-    /// Checkout of the incumbent, or of the proposal to repair; to be edited. New at every asking.
+    /// The commit that the worktree is a checkout of: the incumbent, or the proposal to repair or to think over.
+    pub from: &'a str,
+    /// Its checkout, to be edited. New at every asking.
     pub worktree: &'a Path,
     /// Where files for programs that propose may be written; new at every asking.
     pub brief_dir: &'a Path,
@@ -115,6 +117,11 @@ pub trait Proposer {
     }
     /// True when it can mend what it proposed after a failed build.
     fn can_repair(&self) -> bool;
+    /// True when it may change its mind about a proposal when it is told of an earlier trial that is nearly the same. A
+    /// script would only make its change once more on top of it.
+    fn can_reconsider(&self) -> bool {
+        false
+    }
     /// True when it has a fixed number of proposals: then many rejected in a row do not mean that it goes in
     /// circles.
     fn is_counted(&self) -> bool {
@@ -252,6 +259,11 @@ impl ProposerSpec {
     ) -> Result<(), SpecError> {
         let checked = match self {
             ProposerSpec::Agent(agent) => agent.check(environment, limits),
+            ProposerSpec::Command { .. } if limits.max_usd.is_some() || limits.max_tokens.is_some() => {
+                Err("a command does not tell what it costs, so neither `--max-usd` nor `--max-tokens` can be kept; limit \
+                     the run with `--trials` or `--for`"
+                    .into())
+            }
             ProposerSpec::Search | ProposerSpec::Patches(_) | ProposerSpec::Command { .. } => Ok(()),
         };
         checked.map_err(|problem| SpecError { spec: self.to_string(), problem })
@@ -286,5 +298,7 @@ impl ProposerSpec {
     }
 }
 
+#[cfg(test)]
+mod fixture;
 #[cfg(test)]
 mod tests;

@@ -581,14 +581,18 @@ impl State {
         own.filter_map(|run| Some((run.measure.seed, run.score()?.value))).collect()
     }
 
-    /// Normalised contents already tried and not taken back by a person, with the trial that tried each first.
+    /// Proposals that count as tried: not those that a person took back, nor those that the machine kept from being
+    /// judged, which may be proposed again.
+    pub fn tried(&self) -> impl Iterator<Item = &Trial> {
+        let unjudged = |trial: &Trial| matches!(&trial.verdict, Some(Verdict::Invalid(invalid)) if invalid.reason == Reason::Machine);
+        let tried = self.trials.iter().filter(|trial| !trial.undone || trial.failed_audit.is_some());
+        tried.filter(move |trial| trial.proposed.is_some() && !unjudged(trial))
+    }
+
+    /// Normalised contents already tried, with the trial that tried each first.
     pub fn contents(&self) -> BTreeMap<&str, TrialId> {
         let mut contents = BTreeMap::new();
-        // What the machine kept from being judged may be proposed again.
-        let unjudged = |trial: &&Trial| matches!(&trial.verdict, Some(Verdict::Invalid(invalid)) if invalid.reason == Reason::Machine);
-        let tried = self.trials.iter().filter(|trial| !trial.undone || trial.failed_audit.is_some());
-        let tried = tried.filter(|trial| !unjudged(trial));
-        for proposed in tried.filter_map(|trial| trial.proposed.as_ref()) {
+        for proposed in self.tried().filter_map(|trial| trial.proposed.as_ref()) {
             contents.entry(proposed.content.as_str()).or_insert(proposed.trial);
         }
         contents

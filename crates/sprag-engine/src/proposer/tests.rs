@@ -87,20 +87,17 @@ impl Bench {
             state.apply("", &Record::Proposed(Proposed { trial, title, ..Proposed::default() }));
         }
         self.asked += 1;
+        let (brief_dir, hypotheses) =
+            (format!(".sprag/brief-{}", self.asked), self.dir.path().join(".sprag/hypotheses.md"));
+        let brief_dir = self.dir.path().join(brief_dir);
         let brief = Brief {
-            task: &self.task,
-            state: &state,
             trial,
-            seed: 1,
             worktree: &worktree,
-            brief_dir: &self.dir.path().join(format!(".sprag/brief-{}", self.asked)),
-            hypotheses: &self.dir.path().join(".sprag/hypotheses.md"),
+            brief_dir: &brief_dir,
+            hypotheses: &hypotheses,
             repair,
-            note: None,
-            steering: None,
             machine: &self.machine,
-            repo: &self.repo,
-            cancel: &Cancel::default(),
+            ..super::fixture::brief(&self.task, &self.repo, &state, self.dir.path())
         };
         proposer.propose(&brief)
     }

@@ -1,6 +1,7 @@
 //! One method for each step that `session` may ask for; those that propose, execute and move the branch have rooms of
 //! their own.
 
+mod asking;
 mod executing;
 mod learning;
 mod moves;

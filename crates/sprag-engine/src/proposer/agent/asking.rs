@@ -56,6 +56,10 @@ impl Proposer for AgentProposer {
         true
     }
 
+    fn can_reconsider(&self) -> bool {
+        true
+    }
+
     fn spent(&mut self) -> Option<Spending> {
         self.spent.take()
     }
@@ -165,7 +169,7 @@ impl AgentProposer {
         let stop = hearing.stop.clone();
         let finished = process::run(command, &limits, &stop, &mut |stream, line| hearing.line(stream, line));
         if let Some(spent) = &mut self.spent {
-            *spent = spent.plus(hearing.heard.spending);
+            *spent = spent.plus(hearing.heard.spent());
         }
         let finished = finished.map_err(|cause| Declined::Failed(cause.to_string()))?;
         for (name, tail) in [("stdout", &finished.stdout), ("stderr", &finished.stderr)] {
@@ -223,7 +227,7 @@ impl Hearing {
             }
             None => self.heard.line(&self.kind, line),
         }
-        let all = self.earlier.plus(self.heard.spending);
+        let all = self.earlier.plus(self.heard.spent());
         if let Some(limit) = self.limits.reached(all) {
             self.over = Some(limit);
             self.stop.cancel();
@@ -326,18 +330,11 @@ fn short(text: &str) -> String {
     cut
 }
 
-/// True when a file differs from what the agent was given, whether it may or not: others judge that.
+/// True when there is something to try: a file that differs from what the agent was given, whether it may or not,
+/// which others judge, or a proposal that it was asked to think over and lets stand.
 fn changed(brief: &Brief<'_>) -> bool {
-    let from = given(brief);
-    let changes = brief.repo.changes(brief.worktree, &from).unwrap_or_default();
-    changes.iter().any(|change| change.kind != ChangeKind::Ignored)
-}
-
-/// The commit that the worktree was made from: the incumbent, or the proposal to repair.
-fn given(brief: &Brief<'_>) -> String {
-    let trial = brief.state.trial(brief.trial);
-    let proposed = trial.and_then(|trial| trial.proposed.as_ref()).map(|proposed| proposed.commit.clone());
-    proposed.unwrap_or_else(|| trial.map(|trial| trial.parent.clone()).unwrap_or_default())
+    let changes = brief.repo.changes(brief.worktree, brief.from).unwrap_or_default();
+    brief.note.is_some() || changes.iter().any(|change| change.kind != ChangeKind::Ignored)
 }
 
 /// A new worktree in the place of the old one, and no answer beside the brief.
@@ -345,7 +342,7 @@ fn clean(brief: &Brief<'_>) -> Result<(), Declined> {
     let failed = |cause: &dyn std::fmt::Display| Declined::Failed(format!("make a clean worktree: {cause}"));
     let stale: PathBuf = brief.brief_dir.join(answer::FILE);
     remove_all(&stale).map_err(|cause| failed(&cause))?;
-    brief.repo.worktree_add(brief.worktree, &given(brief)).map_err(|cause| failed(&cause))
+    brief.repo.worktree_add(brief.worktree, brief.from).map_err(|cause| failed(&cause))
 }
 
 /// Waits; true when it was stopped meanwhile.

@@ -7,6 +7,8 @@
 //! with `status`, `stats`, `error`); OpenCode 1.18 (`run --format json`: `step_finish` with `part.cost` and
 //! `part.tokens`, `text`, `error`); Aider 0.86 (lines `Tokens: 2.5k sent, 1.2k received. Cost: $0.01 message`).
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::AgentKind;
@@ -21,6 +23,8 @@ pub(super) struct Heard {
     pub(super) said: Option<String>,
     /// What it says went wrong.
     pub(super) failure: Option<String>,
+    /// Tokens of messages that no sum was told of yet, by the message's id: each is told once or more often.
+    messages: BTreeMap<String, [u64; 2]>,
     /// Set when the model behind it is busy: it may work later. Seconds where they are told.
     pub(super) busy: Option<Option<u64>>,
 }
@@ -41,6 +45,13 @@ impl Heard {
         }
     }
 
+    /// What it cost so far, without its seconds: sums where they are told, and messages since.
+    pub(super) fn spent(&self) -> Spending {
+        let since = self.messages.values().fold([0, 0], |sum, one| [sum[0] + one[0], sum[1] + one[1]]);
+        let [input, output] = since.map(|tokens| (tokens > 0).then_some(tokens));
+        self.spending.plus(Spending { input_tokens: input, output_tokens: output, ..Spending::default() })
+    }
+
     /// Takes a line of its standard error in: complaints of the model's host stand there, too.
     pub(super) fn complaint(&mut self, line: &str) {
         if is_busy(line) {
@@ -51,18 +62,23 @@ impl Heard {
     fn claude(&mut self, event: &Value) {
         match text(event, "/type") {
             Some("assistant") => {
-                // Each message is told once or more often under one id; the sum of the result replaces these.
+                let message = &event["message"];
+                if let Some(id) = message["id"].as_str() {
+                    let output = message["usage"]["output_tokens"].as_u64().unwrap_or(0);
+                    let tokens = [claude_input(&message["usage"]).unwrap_or(0), output];
+                    self.messages.insert(id.to_owned(), tokens);
+                }
                 if let Some(said) = content_text(&event["message"]["content"]) {
                     self.said = Some(said);
                 }
             }
             Some("result") => {
                 let usage = &event["usage"];
-                let input = ["input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"];
-                let input: Vec<u64> = input.iter().filter_map(|name| usage[name].as_u64()).collect();
+                // It sums up what its messages told.
+                self.messages.clear();
                 self.spending = self.spending.plus(Spending {
                     turns: event["num_turns"].as_u64(),
-                    input_tokens: (!input.is_empty()).then(|| input.iter().sum()),
+                    input_tokens: claude_input(usage),
                     output_tokens: usage["output_tokens"].as_u64(),
                     usd: event["total_cost_usd"].as_f64().filter(|usd| *usd >= 0.0),
                     ..Spending::default()
@@ -175,6 +191,13 @@ impl Heard {
         }
         self.failure = Some(what.to_owned());
     }
+}
+
+/// Tokens that a model of Claude Code's read, cached ones included.
+fn claude_input(usage: &Value) -> Option<u64> {
+    let parts = ["input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"];
+    let parts: Vec<u64> = parts.iter().filter_map(|name| usage[name].as_u64()).collect();
+    (!parts.is_empty()).then(|| parts.iter().sum())
 }
 
 fn text<'e>(event: &'e Value, pointer: &str) -> Option<&'e str> {

@@ -1,9 +1,7 @@
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use sprag_measure::process::Cancel;
 use tempfile::TempDir;
 
 use super::acp::Client;
@@ -83,20 +81,14 @@ impl Bench {
         state.apply("", &started(1));
         let brief_dir = self.brief_dir();
         fs::create_dir_all(&brief_dir).unwrap();
+        let hypotheses = self.dir.path().join(".sprag/hypotheses.md");
         act(&Brief {
-            task: &self.task,
-            state: &state,
             trial: 1,
-            seed: 1,
+            from: &parent,
             worktree: &worktree,
             brief_dir: &brief_dir,
-            hypotheses: &self.dir.path().join(".sprag/hypotheses.md"),
-            repair: None,
-            note: None,
-            steering: None,
-            machine: &BTreeMap::new(),
-            repo: &self.repo,
-            cancel: &Cancel::default(),
+            hypotheses: &hypotheses,
+            ..crate::proposer::fixture::brief(&self.task, &self.repo, &state, self.dir.path())
         })
     }
 
@@ -266,6 +258,26 @@ fn a_limit_of_the_run_stops_an_agent_under_way() {
 }
 
 #[test]
+fn an_agent_that_is_stopped_before_its_sum_has_told_the_tokens_of_its_messages() {
+    let mut bench = Bench::new();
+    let message = |id: &str, output: u64| {
+        format!(
+            "echo '{{\"type\":\"assistant\",\"message\":{{\"id\":\"{id}\",\"content\":[],\"usage\":{{\"input_tokens\":10,\
+             \"cache_read_input_tokens\":20,\"output_tokens\":{output}}}}}}}'"
+        )
+    };
+    // The second line of a message replaces the first.
+    bench.fake(
+        "claude",
+        &format!("{}\n{}\n{}\nsleep 1000", message("a", 1), message("a", 5), message("b", 5)),
+    );
+    bench.limits.max_tokens = Some(70);
+    let (proposal, spent) = bench.propose("claude");
+    assert!(matches!(proposal, Err(Declined::Failed(why)) if why.contains("the 70 tokens of this run")));
+    assert_eq!((spent.input_tokens, spent.output_tokens), (Some(60), Some(10)));
+}
+
+#[test]
 fn what_a_wild_agent_does_costs_nothing_but_its_own_proposal() {
     let bench = Bench::new();
     let (_, end, _) = ENDS[0];
@@ -308,6 +320,8 @@ fn an_agent_is_named_with_a_model_or_without_and_is_looked_for_before_a_run() {
     let usd = AskingLimits { max_usd: Some(1.0), ..bench.limits.clone() };
     assert_eq!((check("aider", &usd), check("codex", &bench.limits)), (Ok(()), Ok(())));
     assert!(check("codex", &usd).unwrap_err().contains("--max-tokens"));
+    assert!(check("command:x", &usd).unwrap_err().contains("--trials"));
+    assert_eq!((check("command:x", &bench.limits), check("search", &usd)), (Ok(()), Ok(())));
     assert_eq!(found_agents(&bench.environment()).len(), 2);
 }
 

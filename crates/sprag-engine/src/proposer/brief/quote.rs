@@ -18,11 +18,17 @@ pub(super) fn block(text: &str, lines: usize, width: usize) -> String {
     if left_out > 0 {
         shown.push_str(&format!("\n({left_out} more lines)"));
     }
+    let fence = fence(&shown);
+    format!("{fence}data\n{shown}\n{fence}")
+}
+
+/// A fence longer than any within the text.
+pub(super) fn fence(text: &str) -> String {
     let mut fence = "````".to_owned();
-    while shown.contains(&fence) {
+    while text.contains(&fence) {
         fence.push('`');
     }
-    format!("{fence}data\n{shown}\n{fence}")
+    fence
 }
 
 fn tame(line: &str, width: usize) -> String {

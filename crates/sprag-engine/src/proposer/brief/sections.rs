@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::quote;
-use super::{Brief, Idea, Options};
+use super::{Brief, Idea};
 use crate::memory::{self, Stage};
 use crate::proposer::answer;
-use crate::record::{Direction, Effect, Verdict};
+use crate::record::{Effect, Verdict};
 use crate::session;
 use crate::state::{Run, Trial};
 
@@ -17,13 +17,13 @@ pub(super) struct Section {
     lines: Vec<String>,
     /// Of the whole text, 0 to 1; what is always said is not cut.
     share: f64,
-    /// What is left out, in the plural.
+    /// What is left out, in the plural, and where it is.
     what: &'static str,
 }
 
 impl Section {
     fn new(title: &'static str, head: impl Into<String>) -> Section {
-        Section { title, head: head.into(), lines: Vec::new(), share: 1.0, what: "lines" }
+        Section { title, head: head.into(), lines: Vec::new(), share: 1.0, what: "" }
     }
 
     fn with(mut self, lines: Vec<String>, share: f64, what: &'static str) -> Section {
@@ -54,29 +54,34 @@ impl Section {
         }
         match self.lines.len() - fits {
             0 => {}
-            more => text.push_str(&format!("\n{more} more {} are in `history.json`.\n", self.what)),
+            more => text.push_str(&format!("\n{more} more {}.\n", self.what)),
         }
         text
     }
 }
 
-pub(super) fn all(brief: &Brief<'_>, open: &[&Idea], options: Options) -> Vec<Section> {
-    let mut sections =
-        vec![task(brief), note(brief), repair(brief), steering(brief), incumbent(brief), limits(brief)];
-    if options.code {
-        sections.push(code(brief));
-    }
-    sections.extend([kept(brief), misses(brief), failures(brief), foreign(brief), ideas(open), next(brief)]);
-    sections.push(words_of_the_user(brief));
-    sections
+pub(super) fn all(brief: &Brief<'_>, open: &[&Idea]) -> [Section; 14] {
+    [
+        task(brief),
+        note(brief),
+        repair(brief),
+        steering(brief),
+        incumbent(brief),
+        limits(brief),
+        kept(brief),
+        misses(brief),
+        failures(brief),
+        foreign(brief),
+        ideas(open),
+        next(brief),
+        code(brief),
+        words_of_the_user(brief),
+    ]
 }
 
 fn task(brief: &Brief<'_>) -> Section {
     let task = brief.task;
-    let better = match task.metric.direction {
-        Direction::Lower => "lower",
-        Direction::Higher => "higher",
-    };
+    let better = task.metric.direction.word();
     let paths: Vec<String> = task.files.mutable.patterns().map(|path| format!("`{path}`")).collect();
     let guards: Vec<String> =
         task.guard_rules.iter().map(|rule| format!("`{}` {}", rule.fact, rule.limit)).collect();
@@ -146,7 +151,7 @@ fn incumbent(brief: &Brief<'_>) -> Section {
     if let Ok(files) = brief.task.files.mutable_in(brief.worktree) {
         lines.extend(files.into_iter().map(|file| format!("  - {}", quote::line(&file, 200))));
     }
-    Section::new("Incumbent", "").with(lines, 0.1, "files")
+    Section::new("Incumbent", "").with(lines, 0.1, "files are in that folder")
 }
 
 /// What the last runs of the incumbent used, and the machine: what is not measured is said to be unknown.
@@ -175,20 +180,24 @@ fn limits(brief: &Brief<'_>) -> Section {
     lines.extend(
         brief.machine.iter().map(|(name, value)| format!("- machine, {name}: {}", quote::line(value, 100))),
     );
-    Section::new("What it uses, and of what", "").with(lines, 0.08, "facts")
+    Section::new("What it uses, and of what", "").with(lines, 0.08, "facts were measured")
 }
 
+/// The files as they are now, shortest first: as many as have room are there in full.
 fn code(brief: &Brief<'_>) -> Section {
     let files = brief.task.files.mutable_in(brief.worktree).unwrap_or_default();
-    let parts = files.iter().filter_map(|file| {
-        let text = std::fs::read_to_string(brief.worktree.join(file)).ok()?;
-        let mut fence = "````".to_owned();
-        while text.contains(&fence) {
-            fence.push('`');
-        }
-        Some(format!("{file}:\n\n{fence}\n{}\n{fence}\n", text.trim_end()))
+    let read = |file: String| Some((std::fs::read_to_string(brief.worktree.join(&file)).ok()?, file));
+    let mut texts: Vec<(String, String)> = files.into_iter().filter_map(read).collect();
+    texts.sort_by_key(|(text, file)| (text.len(), file.clone()));
+    let parts = texts.iter().map(|(text, file)| {
+        let fence = quote::fence(text);
+        format!("{file}:\n\n{fence}\n{}\n{fence}\n", text.trim_end())
     });
-    Section::new("The files that may change", parts.collect::<Vec<_>>().join("\n"))
+    Section::new("The files that may change", "").with(
+        parts.collect(),
+        0.35,
+        "are too long for here: open them",
+    )
 }
 
 fn kept(brief: &Brief<'_>) -> Section {
@@ -199,14 +208,18 @@ fn kept(brief: &Brief<'_>) -> Section {
         let level = if uncertified.contains(&trial.id) { "tentative" } else { "certified" };
         format!("- {level}, trial {}: {}", trial.id, told(trial))
     });
-    Section::new("What was kept, newest first", "").with(lines.collect(), 0.15, "keeps")
+    Section::new("What was kept, newest first", "").with(lines.collect(), 0.15, "keeps are in `history.json`")
 }
 
 fn misses(brief: &Brief<'_>) -> Section {
     let missed = memory::near_misses(brief.state);
     let trials = missed.iter().filter_map(|(trial, _)| brief.state.trial(*trial));
     let lines = trials.map(|trial| format!("- trial {}: {}", trial.id, told(trial))).collect();
-    Section::new("Near misses: perhaps better, not shown to be", "").with(lines, 0.12, "near misses")
+    Section::new("Near misses: perhaps better, not shown to be", "").with(
+        lines,
+        0.12,
+        "near misses are in `history.json`",
+    )
 }
 
 /// Everything else that was tried, by family, the families with the newest trials first.
@@ -249,7 +262,11 @@ fn failures(brief: &Brief<'_>) -> Section {
             "Gains are over the incumbent of their time in sigma (sd of one run), positive when better.\n"
         }
     };
-    Section::new("What was tried, by family, newest first", head).with(lines, 0.3, "lines")
+    Section::new("What was tried, by family, newest first", head).with(
+        lines,
+        0.3,
+        "lines are in `history.json`",
+    )
 }
 
 /// One trial: outcome, effect, and what it taught, all of it in quotes that somebody wrote.
@@ -289,12 +306,12 @@ fn foreign(brief: &Brief<'_>) -> Section {
             "Recorded by another loop, newest first: single runs without repeats, perhaps on another machine.\n"
         }
     };
-    Section::new("Tried elsewhere", head).with(lines, 0.1, "rows")
+    Section::new("Tried elsewhere", head).with(lines, 0.1, "rows were imported")
 }
 
 fn ideas(open: &[&Idea]) -> Section {
     let lines = open.iter().enumerate().map(|(at, idea)| format!("{}. {}", at + 1, idea.text));
-    Section::new("Open ideas", "").with(lines.collect(), 0.08, "ideas")
+    Section::new("Open ideas", "").with(lines.collect(), 0.08, "ideas are in `hypotheses.md`")
 }
 
 /// What to go for now: better of the same, or, at a plateau, something else.

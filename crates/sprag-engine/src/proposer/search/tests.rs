@@ -1,10 +1,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use sprag_measure::process::Cancel;
 use tempfile::TempDir;
 
 use super::*;
+use crate::proposer::fixture::brief;
 use crate::record::{Effect, Invalid, Proposed, Reason, Record, TrialId, Verdict};
 use crate::repo::{Repo, fixture};
 use crate::state::State;
@@ -65,21 +65,7 @@ impl Bench {
 
     fn propose(&self, seed: u64) -> Result<Proposal, Declined> {
         fs::write(self.dir.path().join("train.rs"), &self.incumbent).unwrap();
-        let brief = Brief {
-            task: &self.task,
-            state: &self.state,
-            trial: self.state.trials.len() as TrialId,
-            seed,
-            worktree: self.dir.path(),
-            brief_dir: self.dir.path(),
-            hypotheses: self.dir.path(),
-            repair: None,
-            note: None,
-            steering: None,
-            machine: &BTreeMap::new(),
-            repo: &self.repo,
-            cancel: &Cancel::default(),
-        };
+        let brief = Brief { seed, ..brief(&self.task, &self.repo, &self.state, self.dir.path()) };
         Search.propose(&brief)
     }
 

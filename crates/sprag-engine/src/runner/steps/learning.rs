@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use super::Steps;
 use crate::memory::novelty;
 use crate::memory::{cut_lesson, lesson, plateau};
-use crate::proposer::{Declined, Proposal, brief};
+use crate::proposer::brief;
 use crate::record::{Near, Record, TrialId};
 use crate::runner::EngineError;
 use crate::task::hex;
@@ -59,26 +59,23 @@ impl Steps<'_> {
         self.append(Record::Briefed { trial, version: brief::VERSION, sha256 })
     }
 
-    /// The earlier trial whose change a proposal nearly repeats.
-    pub(super) fn near(
+    /// The earlier trial whose change a commit nearly repeats.
+    pub(super) fn nearest_change(
         &self,
         id: TrialId,
-        worktree: &Path,
         parent: &str,
-        answer: &Result<Proposal, Declined>,
+        commit: &str,
     ) -> Result<Option<Near>, EngineError> {
-        let earlier = self.state.trials.iter().rev().filter(|trial| trial.id > 0 && trial.id != id);
-        let earlier = earlier.filter(|trial| trial.verdict.is_some() && trial.proposed.is_some());
-        let earlier: Vec<TrialId> = earlier.take(COMPARED).map(|trial| trial.id).collect();
-        if answer.is_err() || earlier.is_empty() {
+        let earlier = self.state.tried().filter(|trial| trial.id > 0 && trial.id != id);
+        let mut earlier: Vec<TrialId> = earlier.map(|trial| trial.id).collect();
+        let earlier = earlier.split_off(earlier.len().saturating_sub(COMPARED));
+        if earlier.is_empty() {
             return Ok(None);
         }
         for trial in &earlier {
             self.look_at_change(*trial)?;
         }
-        // A commit without a name; it is made again, with its message, when the proposal is admitted.
-        let commit = self.repo.commit_all(worktree, "look", parent)?;
-        let change = novelty::shingles(&self.repo.diff(parent, &commit)?);
+        let change = novelty::shingles(&self.repo.diff(parent, commit)?);
         let changes = self.changes.borrow();
         let earlier = earlier.iter().filter_map(|trial| Some((*trial, changes.get(trial)?)));
         let nearest = novelty::nearest(&change, earlier);

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use super::asking::{Answered, Asking};
 use super::{Flow, Steps};
 use crate::event::{Event, Phase};
-use crate::proposer::{self, Brief, Declined, Proposal};
+use crate::proposer::{self, Declined, Proposal};
 use crate::record::{Asked, Invalid, Near, Proposed, Reason, Record, TrialId, Verdict};
-use crate::repo::{RepoError, remove_all};
+use crate::repo::RepoError;
 use crate::runner::EngineError;
 
 impl Steps<'_> {
@@ -38,57 +39,29 @@ impl Steps<'_> {
             (self.layout.asking(&self.run, id, line), self.layout.brief(&self.run, id, line));
         self.checkout(&worktree, from)?;
         std::fs::create_dir_all(&brief_dir).map_err(EngineError::state("create", &brief_dir))?;
-        let steering = std::fs::read_to_string(self.layout.steering(&self.run)).ok();
-        let hypotheses = self.layout.hypotheses();
-        let mut brief = Brief {
-            task: &self.setup.task,
-            state: &self.state,
+        // Taken out while it is asked: what it is told rests on the rest of this.
+        let mut proposer = self.proposers.remove(index);
+        let asking = Asking {
             trial: id,
-            seed: self.state.run.as_ref().map_or(self.setup.seed, |run| run.seed),
+            parent: &trial.parent,
+            from,
             worktree: &worktree,
             brief_dir: &brief_dir,
-            hypotheses: &hypotheses,
-            note: None,
-            steering: steering.as_deref().filter(|text| !text.trim().is_empty()),
-            repair: broken.as_ref().map(|invalid| invalid.detail.as_str()),
-            machine: &self.setup.machine,
-            repo: &self.repo,
-            cancel: &self.setup.kill,
+            broken: broken.as_ref(),
         };
-        let mut answer = self.proposers[index].propose(&brief);
-        let mut asked = vec![(self.proposers[index].spent(), ending(&answer))];
-        let mut near = self.near(id, &worktree, &trial.parent, &answer)?;
-        // Shown to whoever can take it in before it runs, once.
-        if let (Some(near), None, true) = (&near, &broken, self.proposers[index].can_repair()) {
-            let note = self.note_on(near);
-            brief.note = Some(&note);
-            remove_all(&brief_dir.join(proposer::ANSWER))
-                .map_err(EngineError::state("remove", &brief_dir))?;
-            let second = self.proposers[index].propose(&brief);
-            asked.push((self.proposers[index].spent(), ending(&second)));
-            // Whoever has nothing to say on it stands by what it proposed.
-            if let Ok(second) = second {
-                answer = answer.map(|first| second.or_else(first));
-            }
-        }
-        if asked.len() > 1 {
-            near = self.near(id, &worktree, &trial.parent, &answer)?;
-        }
-        for (spending, end) in asked {
+        let answered = self.ask(&mut *proposer, &asking);
+        self.proposers.insert(index, proposer);
+        let Answered { result, near, askings } = answered?;
+        for (spending, end) in askings {
             if let Some(spending) = spending {
-                self.append(Record::Asked(Asked {
-                    trial: id,
-                    proposer: trial.proposer.clone(),
-                    spending,
-                    end,
-                }))?;
+                self.asked(Asked { trial: id, proposer: trial.proposer.clone(), spending, end })?;
             }
         }
         self.keep_brief(id, &brief_dir)?;
-        if let Ok(Some(lesson)) = answer.as_ref().map(|proposal| proposal.lesson.as_deref()) {
+        if let Some(lesson) = result.as_ref().ok().and_then(|proposal| proposal.lesson.as_deref()) {
             self.learn_from(&trial.proposer, lesson)?;
         }
-        let flow = match answer {
+        let flow = match result {
             Ok(proposal) => {
                 self.admit(id, attempt, &worktree, proposal, near)?;
                 Flow::On
@@ -105,6 +78,23 @@ impl Steps<'_> {
         };
         self.repo.worktree_remove(&worktree)?;
         Ok(flow)
+    }
+
+    /// Records what an asking cost; a limit that it cannot be held against is said.
+    fn asked(&mut self, asked: Asked) -> Result<(), EngineError> {
+        let limits = &self.setup.asking;
+        let unknown = [
+            (limits.max_usd.is_some() && asked.spending.usd.is_none(), "dollars", "--max-usd"),
+            (limits.max_tokens.is_some() && asked.spending.tokens() == 0, "tokens", "--max-tokens"),
+        ];
+        for (_, what, flag) in unknown.into_iter().filter(|(unknown, ..)| *unknown) {
+            let text = format!(
+                "{} did not tell the {what} of its last asking, which `{flag}` cannot count",
+                asked.proposer
+            );
+            self.warn(text, None);
+        }
+        self.append(Record::Asked(asked))
     }
 
     /// Proposes the change of an earlier trial again, on the code that an audit left.
@@ -206,14 +196,6 @@ impl Steps<'_> {
             deletions,
         };
         self.append(Record::Proposed(proposed))
-    }
-}
-
-/// How an asking ended, in the ledger's words.
-fn ending(answer: &Result<Proposal, Declined>) -> String {
-    match answer {
-        Ok(_) => "proposed".to_owned(),
-        Err(Declined::Exhausted(reason) | Declined::Failed(reason)) => reason.clone(),
     }
 }
 
