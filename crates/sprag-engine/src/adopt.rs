@@ -19,10 +19,12 @@ mod yaml;
 
 use std::path::PathBuf;
 
+pub use assembly::task_name;
 pub use contract::{Contract, Guard, Metric, MetricSource, render};
 pub use environment::{Machine, Python, Rust, Venv};
 pub use guess::{Confidence, Evidence, Reason};
 pub use tree::{Source, Tree};
+pub use words::shell_word;
 
 use crate::record::Direction;
 use draft::Draft;
@@ -103,13 +105,7 @@ impl Wishes {
             "--venv" => self.venv = Some(PathBuf::from(value)),
             "--wall-time" => self.wall_time = true,
             "--result" => self.result = Some(result(value)?),
-            "--direction" => {
-                self.direction = Some(match value {
-                    "lower" => Direction::Lower,
-                    "higher" => Direction::Higher,
-                    other => return Err(format!("`{other}` is no direction; write lower or higher")),
-                });
-            }
+            "--direction" => self.direction = Some(value.parse()?),
             other => return Err(format!("`{other}` cannot be answered here; give it on the command line")),
         }
         Ok(())

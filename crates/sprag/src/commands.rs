@@ -27,6 +27,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+pub use sprag_engine::adopt::shell_word as quoted;
 use sprag_engine::record::TrialId;
 use sprag_engine::repo::Repo;
 use sprag_engine::runner::{self, EngineError};
@@ -178,16 +179,6 @@ fn reproduce(state: &State) -> Vec<String> {
     ]
 }
 
-/// A word for a shell.
-pub fn quoted(word: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&byte);
-    if !word.is_empty() && word.bytes().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
-}
-
 /// Prints a value as indented JSON.
 pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     println_or_stop(&serde_json::to_string_pretty(value)?)
@@ -235,15 +226,6 @@ mod tests {
         }
         for text in ["", "0", "-1", "ten", "5d", "1.2.3"] {
             assert!(parse_seconds(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn words_are_quoted_for_a_shell() {
-        for (word, expected) in
-            [("search", "search"), ("command:a b", "'command:a b'"), ("it's", "'it'\\''s'"), ("", "''")]
-        {
-            assert_eq!(quoted(word), expected);
         }
     }
 }

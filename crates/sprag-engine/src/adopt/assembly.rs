@@ -6,8 +6,9 @@ use super::environment::{self, Environment, Machine};
 use super::guess::{Confidence, Guess, Reason};
 use super::metric;
 use super::tree::Tree;
+use super::words;
 use super::{Adoption, Choice, Question, Wishes};
-use crate::record::{Budget, Direction};
+use crate::record::Budget;
 use crate::task::PathSet;
 
 /// Files that say how a project is built and run: a change to them would change what is compared.
@@ -47,6 +48,7 @@ pub(super) fn finish(
 ) -> Adoption {
     untangle(&mut draft, tree);
     patience(&mut draft);
+    let histories = HISTORIES.iter().filter(|path| tree.has(path)).map(|path| (*path).to_owned()).collect();
     let mut questions = Vec::new();
     let mut warnings = std::mem::take(&mut draft.warnings);
     let environment = draft.command.as_ref().map(|command| environment::of(command, tree, wishes, machine));
@@ -63,7 +65,7 @@ pub(super) fn finish(
             contract: None,
             warnings,
             first: Vec::new(),
-            histories: Vec::new(),
+            histories,
         };
     };
     questions.extend(asked.clone());
@@ -74,7 +76,6 @@ pub(super) fn finish(
     untold(environment.as_ref(), &draft, &mut warnings);
     let contract = environment.and_then(|environment| contract(name, &draft, fixed, environment));
     let contract = contract.filter(|_| questions.is_empty());
-    let histories = HISTORIES.iter().filter(|path| tree.has(path)).map(|path| (*path).to_owned()).collect();
     Adoption { reasons, questions, contract, warnings, first, histories }
 }
 
@@ -135,7 +136,7 @@ fn contract(
 }
 
 /// A name that a task may have.
-fn task_name(name: &str) -> String {
+pub fn task_name(name: &str) -> String {
     let good = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' };
     let name: String = name.trim().chars().map(good).collect();
     let name = name.trim_start_matches(['-', '_', '.']);
@@ -190,7 +191,7 @@ fn reasons(draft: &Draft, placed: &[Reason], fixed: Option<&Guess<Vec<String>>>)
     all.extend(draft.env.iter().map(|guess| guess.reason("run.env", &guess.value.0)));
     all.extend(of(&["run.env"]));
     all.extend(draft.metric.as_ref().map(|guess| guess.reason("metric.name", &guess.value.name)));
-    all.extend(draft.direction.as_ref().map(|guess| guess.reason("metric.direction", way(guess.value))));
+    all.extend(draft.direction.as_ref().map(|guess| guess.reason("metric.direction", guess.value.word())));
     if let Some(guess) = &draft.metric {
         let found = Guess::new((), guess.confidence, "where the score stands");
         all.push(found.reason(source_key(&guess.value.source), guess.value.source.words()));
@@ -209,33 +210,17 @@ fn source_key(source: &MetricSource) -> &'static str {
     }
 }
 
-fn way(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Lower => "lower",
-        Direction::Higher => "higher",
-    }
-}
-
 fn choices<T>(guesses: &[Guess<T>], flag: &str, value: impl Fn(&T) -> String) -> Vec<Choice> {
     let choice = |guess: &Guess<T>| {
         let value = value(&guess.value);
         let places: Vec<String> = guess.evidence.iter().take(2).map(ToString::to_string).collect();
         Choice {
-            flag: format!("{flag} {}", shell_word(&value)),
+            flag: format!("{flag} {}", words::shell_word(&value)),
             value,
             why: format!("{} ({})", guess.why, places.join(", ")),
         }
     };
     guesses.iter().take(9).map(choice).collect()
-}
-
-fn shell_word(word: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&byte);
-    if !word.is_empty() && word.bytes().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }
 
 fn command_question(draft: &Draft) -> Option<Question> {

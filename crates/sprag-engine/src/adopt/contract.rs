@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::guess::Reason;
-use crate::record::{Budget, Direction};
+use crate::record::{Budget, Direction, Limit};
 
 /// Columns of a comment.
 const WIDTH: usize = 110;
@@ -86,8 +86,8 @@ pub struct Guard {
     pub name: String,
     /// What is looked at.
     pub watched: Watched,
-    /// How far it may go.
-    pub limit: Limit,
+    /// How far it may go; a command must end well instead.
+    pub limit: Option<Limit>,
 }
 
 /// What a guard looks at.
@@ -97,17 +97,6 @@ pub enum Watched {
     Pattern(String),
     /// A command that must succeed.
     Command(Vec<String>),
-}
-
-/// How far a guard may go.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Limit {
-    /// At most that many times what the incumbent has.
-    AtMost(f64),
-    /// At least that many times what the incumbent has.
-    AtLeast(f64),
-    /// The command must end well.
-    Passes,
 }
 
 impl MetricSource {
@@ -198,14 +187,7 @@ fn tree(text: &mut Text<'_>) {
 fn metric(text: &mut Text<'_>, contract: &Contract) {
     text.section("metric");
     text.keyed("metric", "name", &quoted(&contract.metric.name));
-    text.keyed(
-        "metric",
-        "direction",
-        match contract.direction {
-            Direction::Lower => "\"lower\"",
-            Direction::Higher => "\"higher\"",
-        },
-    );
+    text.keyed("metric", "direction", &quoted(contract.direction.word()));
     if contract.metric.source.self_reported() {
         text.comment(SELF_REPORTED);
     }
@@ -230,9 +212,8 @@ fn guard_value(guard: &Guard) -> String {
         Watched::Command(command) => format!("command = {}", list(command)),
     };
     match guard.limit {
-        Limit::AtMost(factor) => format!("{{ {watched}, limit = \"<= {} x incumbent\" }}", number(factor)),
-        Limit::AtLeast(factor) => format!("{{ {watched}, limit = \">= {} x incumbent\" }}", number(factor)),
-        Limit::Passes => format!("{{ {watched} }}"),
+        Some(limit) => format!("{{ {watched}, limit = {} }}", quoted(&limit.to_string())),
+        None => format!("{{ {watched} }}"),
     }
 }
 

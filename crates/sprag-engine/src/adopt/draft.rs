@@ -9,8 +9,6 @@ use crate::record::{Budget, Direction};
 /// What is known so far.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
-    /// What the loop that the repository was made for is called, for messages.
-    pub habit: Option<Guess<&'static str>>,
     pub name: Option<Guess<String>>,
     pub mutable: Option<Guess<Vec<String>>>,
     pub fixed: Option<Guess<Vec<String>>>,

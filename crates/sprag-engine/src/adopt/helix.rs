@@ -1,12 +1,12 @@
 //! `helix.yaml` of VectorInstitute/helix: scope, command, pattern and direction are all stated there.
 
-use super::contract::{Guard, Limit, Metric, MetricSource, Watched};
+use super::contract::{Guard, Metric, MetricSource, Watched};
 use super::draft::{Draft, settle};
 use super::guess::{Evidence, Guess};
 use super::metric::regex;
 use super::tree::Tree;
 use super::yaml::{self, Leaf};
-use crate::record::{Budget, Direction};
+use crate::record::{Budget, Direction, Limit, Side};
 
 const FILE: &str = "helix.yaml";
 /// What helix sets for the command.
@@ -23,7 +23,6 @@ pub(super) fn fill(draft: &mut Draft, tree: &Tree) {
         }
     };
     let file = Helix { leaves };
-    settle(&mut draft.habit, file.one("name", |_| Some("helix"), "there is a helix.yaml"));
     settle(&mut draft.name, file.one("name", |name| Some(name.to_owned()), "its `name`"));
     settle(&mut draft.mutable, file.list("scope.editable", "its `scope.editable`"));
     settle(&mut draft.fixed, file.list("scope.readonly", "its `scope.readonly`"));
@@ -107,10 +106,10 @@ impl Helix {
         let better = way(&self.leaf("metrics.quality_guard.optimize")?.value)?;
         let worse = self.leaf("metrics.quality_guard.max_degradation");
         let worse = worse.and_then(|leaf| leaf.value.parse::<f64>().ok()).unwrap_or(0.01);
-        let limit = match better {
-            Direction::Lower => Limit::AtMost(1.0 + worse),
-            Direction::Higher => Limit::AtLeast(1.0 - worse),
-        };
+        let limit = Some(match better {
+            Direction::Lower => Limit::times_incumbent(Side::AtMost, 1.0 + worse),
+            Direction::Higher => Limit::times_incumbent(Side::AtLeast, 1.0 - worse),
+        });
         let guard =
             Guard { name: name.value.clone(), watched: Watched::Pattern(pattern.value.clone()), limit };
         Some(Guess::stated(

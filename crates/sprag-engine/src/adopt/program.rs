@@ -6,13 +6,13 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::contract::{Guard, Limit, Metric, MetricSource, Watched};
+use super::contract::{Guard, Metric, MetricSource, Watched};
 use super::draft::{Draft, settle};
 use super::guess::{Evidence, Guess};
 use super::metric::{self, regex};
 use super::tree::Tree;
 use super::words;
-use crate::record::{Budget, Direction};
+use crate::record::{Budget, Direction, Limit, Side};
 
 const FILE: &str = "program.md";
 
@@ -60,8 +60,6 @@ pub(super) fn fill(draft: &mut Draft, tree: &Tree) {
     if !tree.has(FILE) {
         return;
     }
-    let at = Evidence::new(FILE, 1);
-    settle(&mut draft.habit, Some(Guess::stated("program.md", at, "there is a program.md")));
     settle(
         &mut draft.mutable,
         files(tree, |line| EDITABLE.is_match(line) && !READ_ONLY.is_match(line), "called the file to modify"),
@@ -206,7 +204,7 @@ fn memory(tree: &Tree) -> Option<Guess<Guard>> {
     let (shown, captures) = tree.find(FILE, &PEAK_MEMORY)?;
     let name = captures[1].to_owned();
     let watched = Watched::Pattern(metric::block_pattern(&name));
-    let guard = Guard { name, watched, limit: Limit::AtMost(SOFT) };
+    let guard = Guard { name, watched, limit: Some(Limit::times_incumbent(Side::AtMost, SOFT)) };
     let why = "the prose calls memory a soft constraint; how much more is too much is for you to say";
     Some(Guess::likely(guard, at, why).seen(shown))
 }

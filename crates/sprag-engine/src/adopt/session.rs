@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::Value;
 
-use super::contract::{Guard, Limit, Metric, Watched};
+use super::contract::{Guard, Metric, Watched};
 use super::draft::{Draft, settle};
 use super::guess::{Evidence, Guess};
 use super::metric::{self, regex};
@@ -101,8 +101,6 @@ impl<'t> Session<'t> {
 /// Takes over what the session's files state.
 pub(super) fn fill(draft: &mut Draft, tree: &Tree) {
     let Some(session) = Session::of(tree) else { return };
-    let at = session.files().find(|path| tree.has(path)).map(|path| Evidence::new(path, 1));
-    settle(&mut draft.habit, at.map(|at| Guess::stated("autoresearch session", at, "its files are here")));
     command(draft, &session);
     let stated = session.stated();
     let logged = stated.as_ref().and_then(|(at, value)| Some((at, value["metricName"].as_str()?)));
@@ -191,7 +189,7 @@ fn commit_paths(session: &Session<'_>) -> Option<Guess<Vec<String>>> {
 fn checks(draft: &mut Draft, session: &Session<'_>) {
     if session.tree.tracks(session.checks) {
         let command = vec!["bash".to_owned(), session.checks.to_owned()];
-        let guard = Guard { name: "checks".into(), watched: Watched::Command(command), limit: Limit::Passes };
+        let guard = Guard { name: "checks".into(), watched: Watched::Command(command), limit: None };
         let why = "the session's checks; a change that fails them is no win";
         draft.guards.push(Guess::stated(guard, Evidence::new(session.checks, 1), why));
     }

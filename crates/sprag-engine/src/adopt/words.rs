@@ -7,6 +7,16 @@ pub(super) fn cleaned(command: &str) -> String {
     command[..end.unwrap_or(command.len())].trim().trim_end_matches(" &").to_owned()
 }
 
+/// A word for a shell.
+pub fn shell_word(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 /// True for what only a shell understands.
 pub(super) fn needs_shell(command: &str) -> bool {
     command.contains(['|', '>', '<', ';', '&', '$', '*', '`', '(', '\\']) || command.contains('~')
@@ -79,5 +89,14 @@ mod tests {
         let (variables, rest) = assignments(&words);
         assert_eq!(variables, [("A".into(), "1".into()), ("B_2".into(), "x y".into())]);
         assert_eq!(rest, ["python", "a=b.py"]);
+    }
+
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        for (word, expected) in
+            [("search", "search"), ("command:a b", "'command:a b'"), ("it's", "'it'\\''s'"), ("", "''")]
+        {
+            assert_eq!(shell_word(word), expected);
+        }
     }
 }

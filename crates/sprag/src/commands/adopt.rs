@@ -66,7 +66,7 @@ struct WishArgs {
     #[arg(long)]
     wall_time: bool,
     /// Which way is better: lower or higher
-    #[arg(long, value_name = "WAY", value_parser = direction)]
+    #[arg(long, value_name = "WAY")]
     direction: Option<Direction>,
     /// Files that may change; may be given several times
     #[arg(long, value_name = "GLOB")]
@@ -80,15 +80,6 @@ struct WishArgs {
     /// Python environment that trials share [default: .venv, where there is one]
     #[arg(long, value_name = "DIR")]
     venv: Option<PathBuf>,
-}
-
-/// Reads `lower` or `higher`.
-pub fn direction(text: &str) -> Result<Direction, String> {
-    match text {
-        "lower" => Ok(Direction::Lower),
-        "higher" => Ok(Direction::Higher),
-        other => Err(format!("`{other}` is no direction; write lower or higher")),
-    }
 }
 
 impl From<WishArgs> for Wishes {
@@ -111,13 +102,13 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     let tree = look::tree(&repo)?;
     let name = dir.file_name().map_or_else(|| "task".to_owned(), |name| name.to_string_lossy().into_owned());
     let mut wishes = Wishes::from(args.wishes);
-    let mut adoption = guess(&name, &tree, &mut wishes, &dir, context)?;
+    let mut adoption = guess(&name, &tree, &wishes, &dir, context)?;
     if !args.json && !args.dry_run && ask::possible() {
         while let Some(question) = adoption.questions.first() {
             if !ask::settle(question, &mut wishes)? {
                 break;
             }
-            adoption = guess(&name, &tree, &mut wishes, &dir, context)?;
+            adoption = guess(&name, &tree, &wishes, &dir, context)?;
         }
     }
     let text = adoption.contract.as_ref().map(|contract| adopt::render(contract, &adoption.reasons));
@@ -146,7 +137,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
 fn guess(
     name: &str,
     tree: &adopt::Tree,
-    wishes: &mut Wishes,
+    wishes: &Wishes,
     dir: &Path,
     context: &Context,
 ) -> anyhow::Result<Adoption> {

@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
+use sprag_engine::adopt::task_name;
 use sprag_engine::record::Direction;
 use sprag_engine::runner::EngineError;
 use sprag_engine::task::{FILE, Task};
@@ -88,9 +89,7 @@ fn task_toml(dir: &Path, own: &Own, fixed: &[&str]) -> String {
         let words: Vec<String> = words.iter().map(super::quoted).collect();
         format!("[{}]", words.join(", "))
     };
-    let name: String =
-        dir.file_name().unwrap_or_default().to_string_lossy().chars().map(task_letter).collect();
-    let name = name.trim_start_matches(['-', '_', '.']);
+    let name = task_name(&dir.file_name().unwrap_or_default().to_string_lossy());
     let fixed: Vec<String> = fixed.iter().map(|name| (*name).to_owned()).collect();
     // In a shell, so that what was typed means what it means there.
     let command = ["/bin/sh", "-c", &own.run].map(str::to_owned);
@@ -99,7 +98,7 @@ fn task_toml(dir: &Path, own: &Own, fixed: &[&str]) -> String {
             own.metric.chars().map(|c| if c.is_alphanumeric() || c == '_' { c } else { '.' }).collect();
         format!(r"^{name}\s*[:=]?\s*(\S+)")
     });
-    let direction = if own.direction == Direction::Lower { "lower" } else { "higher" };
+    let direction = own.direction.word();
     format!(
         r#"# The contract of this task; every key is described in docs/task.md of Sprag.
 format = 1
@@ -127,16 +126,11 @@ pattern = {pattern}
 # The command decides how much it does: one execution is one evaluation.
 evaluations = 1
 "#,
-        name = super::quoted(if name.is_empty() { "task" } else { name }),
+        name = super::quoted(name),
         mutable = list(&own.mutable),
         fixed = list(&fixed),
         command = list(&command),
         metric = super::quoted(&own.metric),
         pattern = super::quoted(&pattern),
     )
-}
-
-/// Letters that a task's name may have.
-fn task_letter(letter: char) -> char {
-    if letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.') { letter } else { '-' }
 }

@@ -51,7 +51,7 @@ fn a_program_md_says_what_may_change_how_it_runs_and_what_counts() {
     assert_eq!(contract.run_read, ["{venv}", "/home/someone/.python", "/home/someone/.cache/tiny"]);
     assert!(contract.env.contains(&("HOME".into(), "/home/someone".into())), "{:?}", contract.env);
     let guard = &contract.guards[0];
-    assert_eq!((guard.name.as_str(), guard.limit), ("peak_mem_mb", contract::Limit::AtMost(1.25)));
+    assert_eq!((guard.name.as_str(), guard.limit), ("peak_mem_mb", "<= 1.25 x incumbent".parse().ok()));
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn a_helix_yaml_states_everything() {
         ("tokens", r"^tokens:\s+([\d.]+)")
     );
     assert_eq!((contract.direction, contract.timeout_seconds), (Direction::Higher, Some(90.0)));
-    assert_eq!(contract.guards[0].limit, contract::Limit::AtMost(1.02));
+    assert_eq!(contract.guards[0].limit, "<= 1.02 x incumbent".parse().ok());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The contract as text.
 
-use super::contract::{Build, Limit, Watched};
+use super::contract::{Build, Watched};
 use super::*;
 use crate::record::Budget;
 use crate::task::Task;
@@ -29,18 +29,14 @@ fn contract() -> Contract {
             Guard {
                 name: "mem".into(),
                 watched: Watched::Pattern("^mem: (.*)".into()),
-                limit: Limit::AtMost(1.25),
+                limit: "<= 1.25 x incumbent".parse().ok(),
             },
             Guard {
                 name: "speed".into(),
                 watched: Watched::Pattern("^s (.*)".into()),
-                limit: Limit::AtLeast(0.99),
+                limit: ">= 0.99 x incumbent".parse().ok(),
             },
-            Guard {
-                name: "checks".into(),
-                watched: Watched::Command(owned(&["bash", "c.sh"])),
-                limit: Limit::Passes,
-            },
+            Guard { name: "checks".into(), watched: Watched::Command(owned(&["bash", "c.sh"])), limit: None },
         ],
         budget: Budget::Seconds(120.0),
         build_read: Vec::new(),

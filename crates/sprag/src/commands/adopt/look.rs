@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use sprag_engine::adopt::{Machine, Python, Rust, Source, Tree, Venv};
+use sprag_engine::proposer::find_program;
 use sprag_engine::repo::Repo;
 use sprag_engine::sandbox;
 use sprag_measure::process;
@@ -88,9 +89,7 @@ fn folders(dir: &Path) -> Vec<String> {
 }
 
 fn on_path(name: &str, context: &Context) -> Option<PathBuf> {
-    let path = context.environment.get("PATH")?;
-    let found = std::env::split_paths(path).map(|folder| folder.join(name)).find(|path| path.is_file())?;
-    found.canonicalize().ok()
+    find_program(name, &context.environment.variables)?.canonicalize().ok()
 }
 
 /// The environment that is named, else the one in the repository's folder.
