@@ -23,6 +23,7 @@ use second::step_of_second;
 pub use audits::audit_pairs;
 pub use disturbance::disturbance;
 pub use evidence::{detectable, level, noise, unbiased_scores};
+pub use guards::mean_facts;
 pub use heat::first_rung;
 pub use second::{SECOND_PAIRS, Second, second, second_arms, second_budget};
 

@@ -1,12 +1,12 @@
 //! Foreign repositories as people meet them: adopted, run, and their histories taken in and written out.
 
-use std::ffi::OsString;
-use std::fs;
-use std::path::PathBuf;
+#[path = "support/place.rs"]
+mod place;
 
+use std::fs;
+
+use place::Place;
 use serde_json::Value;
-use sprag_measure::process::{self, End};
-use tempfile::TempDir;
 
 /// A repository in the style of pi-autoresearch: a script that prints `METRIC` lines, and a file to improve.
 const SESSION: &[(&str, &str)] = &[
@@ -22,97 +22,25 @@ const SESSION: &[(&str, &str)] = &[
     ("README.md", "Faster is better.\n"),
 ];
 
-struct Place {
-    root: TempDir,
-}
-
-struct Answer {
-    status: i32,
-    out: String,
-    err: String,
-}
-
-impl Place {
-    fn empty() -> Place {
-        let place = Place { root: tempfile::tempdir().unwrap() };
-        fs::create_dir(place.path("home")).unwrap();
-        place
-    }
-
-    /// With a repository `task` of these files, committed.
-    fn with(files: &[(&str, &str)]) -> Place {
-        let place = Place::empty();
-        for (path, text) in files {
-            let path = place.path("task").join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        place.git(&["init", "--quiet", "--initial-branch=main"]);
-        place.git(&["add", "--all"]);
-        place.git(&["commit", "--quiet", "--message=begin"]);
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.root.path().canonicalize().unwrap().join(name)
-    }
-
-    fn environment(&self) -> Vec<(OsString, OsString)> {
-        let mut variables: Vec<(OsString, OsString)> =
-            std::env::var_os("PATH").map(|path| ("PATH".into(), path)).into_iter().collect();
-        variables.push(("HOME".into(), self.path("home").into()));
-        for name in ["GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"] {
-            variables.push((name.into(), "someone@localhost".into()));
-        }
-        variables
-    }
-
-    fn git(&self, arguments: &[&str]) -> String {
-        let output = process::output("git", arguments, &self.path("task"), &self.environment()).unwrap();
-        assert!(output.success(), "git {arguments:?}: {}", output.error_text());
-        output.text()
-    }
-
-    fn sprag(&self, arguments: &[&str]) -> Answer {
-        let dir = self.path("task");
-        let dir = if dir.is_dir() { dir } else { self.path("") };
-        let output =
-            process::output(env!("CARGO_BIN_EXE_sprag"), arguments, &dir, &self.environment()).unwrap();
-        let End::Exited(status) = output.end else { panic!("sprag {arguments:?} {}", output.end) };
-        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        Answer { status, out: text(&output.stdout), err: text(&output.stderr) }
-    }
-
-    fn done(&self, arguments: &[&str]) -> Answer {
-        let answer = self.sprag(arguments);
-        assert_eq!(answer.status, 0, "sprag {arguments:?}\n{}\n{}", answer.out, answer.err);
-        answer
-    }
-
-    fn json(&self, arguments: &[&str]) -> Value {
-        serde_json::from_str(&self.done(arguments).out).unwrap()
-    }
-
-    /// One patch for `speed.txt`.
-    fn patches(&self) -> String {
-        let folder = self.path("patches");
-        fs::create_dir(&folder).unwrap();
-        let diff = "--- a/speed.txt\n+++ b/speed.txt\n@@ -1 +1 @@\n-50\n+40\n";
-        fs::write(folder.join("1-faster.diff"), diff).unwrap();
-        format!("patches:{}", folder.display())
-    }
+/// One patch for `speed.txt`.
+fn patches(place: &Place) -> String {
+    let folder = place.path("patches");
+    fs::create_dir(&folder).unwrap();
+    let diff = "--- a/speed.txt\n+++ b/speed.txt\n@@ -1 +1 @@\n-50\n+40\n";
+    fs::write(folder.join("1-faster.diff"), diff).unwrap();
+    format!("patches:{}", folder.display())
 }
 
 #[test]
 fn an_adopted_repository_runs_and_git_sees_no_change() {
-    let place = Place::with(SESSION);
+    let place = Place::with_files(SESSION);
     let before = place.git(&["rev-parse", "HEAD^{tree}"]);
     let answer = place.done(&["adopt"]);
     assert!(answer.out.contains(".auto/prompt.md:3"), "{}", answer.out);
     assert!(answer.out.contains("next: ") && answer.out.contains(" doctor"), "{}", answer.out);
     assert!(answer.out.contains("note: The score is self-reported"), "{}", answer.out);
     assert_eq!(place.git(&["status", "--porcelain"]), "");
-    let patches = place.patches();
+    let patches = patches(&place);
     place.done(&["run", "--proposer", &patches, "--allow-unsandboxed"]);
     let log = place.done(&["log", "--json"]).out;
     let marks: Vec<Value> =
@@ -124,7 +52,7 @@ fn an_adopted_repository_runs_and_git_sees_no_change() {
 
 #[test]
 fn a_contract_that_is_there_is_replaced_only_by_force() {
-    let place = Place::with(SESSION);
+    let place = Place::with_files(SESSION);
     let file = place.path("task/task.toml");
     assert!(place.done(&["adopt", "--dry-run"]).out.contains("mutable = [\"speed.txt\"]"));
     assert!(!file.exists());
@@ -139,7 +67,7 @@ fn a_contract_that_is_there_is_replaced_only_by_force() {
 
 #[test]
 fn what_is_not_known_is_listed_with_the_flag_that_settles_it_and_nothing_is_written() {
-    let place = Place::with(&[("notes.txt", "hello\n")]);
+    let place = Place::with_files(&[("notes.txt", "hello\n")]);
     let answer = place.sprag(&["adopt"]);
     assert_eq!(answer.status, 1);
     for flag in ["--run", "--mutable", "--pattern"] {

@@ -1,13 +1,15 @@
 //! The program as people and scripts use it: a whole run on a tiny task, in a home of its own.
 
-use std::collections::BTreeSet;
-use std::ffi::OsString;
-use std::fs;
-use std::path::{Path, PathBuf};
+#[path = "support/place.rs"]
+mod place;
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use place::{Answer, Place};
 use serde_json::Value;
 use sprag_measure::process::{self, Cancel, Command, End, Finished, Limits};
-use tempfile::TempDir;
 
 const TASK: &str = r#"
 format = 1
@@ -24,39 +26,15 @@ pattern = "^loss (.*)"
 seconds = 1.0
 "#;
 
-/// A task in a repository, and a home with nothing in it.
-struct Place {
-    root: TempDir,
-}
-
-struct Answer {
-    status: i32,
-    out: String,
-    err: String,
-}
-
 impl Place {
-    fn empty() -> Place {
-        let place = Place { root: tempfile::tempdir().unwrap() };
-        fs::create_dir(place.path("home")).unwrap();
-        place
-    }
-
     fn with_task() -> Place {
         Place::with(TASK)
     }
 
     /// The loss is the number in `number.txt`, with a little noise from the seed.
     fn with(text: &str) -> Place {
-        let place = Place::empty();
-        let task = place.path("task");
-        fs::create_dir(&task).unwrap();
-        fs::write(task.join("task.toml"), text).unwrap();
-        fs::write(task.join("number.txt"), "50\n").unwrap();
-        fs::write(task.join("other.txt"), "hands off\n").unwrap();
-        place.git(&["init", "--quiet", "--initial-branch=main"]);
-        place.git(&["add", "--all"]);
-        place.git(&["commit", "--quiet", "--message=begin"]);
+        let place =
+            Place::with_files(&[("task.toml", text), ("number.txt", "50\n"), ("other.txt", "hands off\n")]);
         let patches = place.path("patches");
         fs::create_dir(&patches).unwrap();
         for (name, file, from, to) in [
@@ -68,50 +46,6 @@ impl Place {
             fs::write(patches.join(format!("{name}.diff")), diff).unwrap();
         }
         place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.root.path().canonicalize().unwrap().join(name)
-    }
-
-    fn environment(&self) -> Vec<(OsString, OsString)> {
-        let mut variables: Vec<(OsString, OsString)> = ["PATH", "CARGO_HOME", "RUSTUP_HOME", "CARGO"]
-            .into_iter()
-            .filter_map(|name| Some((name.into(), std::env::var_os(name)?)))
-            .collect();
-        variables.push(("HOME".into(), self.path("home").into()));
-        for name in ["GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"] {
-            variables.push((name.into(), "someone@localhost".into()));
-        }
-        variables
-    }
-
-    fn git(&self, arguments: &[&str]) -> String {
-        let output = process::output("git", arguments, &self.path("task"), &self.environment()).unwrap();
-        assert!(output.success(), "git {arguments:?}: {}", output.error_text());
-        output.text()
-    }
-
-    fn sprag_in(&self, dir: &Path, arguments: &[&str]) -> Answer {
-        let output =
-            process::output(env!("CARGO_BIN_EXE_sprag"), arguments, dir, &self.environment()).unwrap();
-        let End::Exited(status) = output.end else { panic!("sprag {arguments:?} {}", output.end) };
-        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        Answer { status, out: text(&output.stdout), err: text(&output.stderr) }
-    }
-
-    fn sprag(&self, arguments: &[&str]) -> Answer {
-        self.sprag_in(&self.path("task"), arguments)
-    }
-
-    fn done(&self, arguments: &[&str]) -> Answer {
-        let answer = self.sprag(arguments);
-        assert_eq!(answer.status, 0, "sprag {arguments:?}\n{}\n{}", answer.out, answer.err);
-        answer
-    }
-
-    fn json(&self, arguments: &[&str]) -> Value {
-        serde_json::from_str(&self.done(arguments).out).unwrap()
     }
 
     fn run(&self) -> Answer {

@@ -9,11 +9,11 @@ use super::lock::Lock;
 use super::{EngineError, Layout, Setup, comparable, enough_space, load, open_repo};
 use crate::event::{Event, Observer};
 use crate::gate::tentative::{self, Evidence, Look};
-use crate::lane::{Arm, BuildEnd, Job, JobPhase, Lane, Local, MeasureEnd, Sign, Watch};
+use crate::lane::{Arm, BuildEnd, Job, JobPhase, Lane, MeasureEnd, Sign, Watch};
 use crate::record::{
     Effect, Invalid, Measure, Outcome, Preset, Purpose, Reason, RunStarted, Stopped, TrialId,
 };
-use crate::session::{best_kept, level, noise, split_mix, unbiased_scores};
+use crate::session::{best_kept, level, mean_facts, noise, split_mix, unbiased_scores};
 use crate::state::State;
 
 /// What a check found.
@@ -79,7 +79,7 @@ pub fn check(setup: Setup, observer: &mut dyn Observer) -> Result<CheckReport, E
         repo.worktree_add(&arm.pristine, &base)?;
     }
     let changed = compares(&setup, &state, &arm.worktree).and_then(|()| copy_mutable(&setup, &arm.worktree));
-    let scored = changed.and_then(|changed| Ok((changed, score(&setup, &layout, &arm, &state, observer)?)));
+    let scored = changed.and_then(|changed| Ok((changed, score(&setup, &arm, &state, observer)?)));
     clear(&repo, &arm)?;
     let (changed, (seed, outcome)) = scored?;
     let incumbent = state.incumbent.and_then(|trial| {
@@ -153,22 +153,12 @@ fn copy_mutable(setup: &Setup, worktree: &Path) -> Result<Vec<String>, EngineErr
 
 fn score(
     setup: &Setup,
-    layout: &Layout,
     arm: &Arm,
     state: &State,
     observer: &mut dyn Observer,
 ) -> Result<(u64, Outcome), EngineError> {
     let task = &setup.task;
-    let mut lane = Local {
-        task: task.clone(),
-        confinement: setup.confinement.clone(),
-        sprag: setup.sprag_program.clone(),
-        environment: setup.environment.clone(),
-        cache: layout.cache(),
-        scratch: layout.scratch(),
-        default_memory_bytes: setup.default_memory_bytes,
-        kill: setup.kill.clone(),
-    };
+    let mut lane = super::local_lane(setup);
     let trial = state.trials.len() as TrialId;
     let stamp =
         clock::now_rfc3339().bytes().fold(setup.seed, |mixed, byte| split_mix(mixed, u64::from(byte)));
@@ -211,7 +201,22 @@ fn score(
         }
     }
     job.phase = JobPhase::Run;
-    Ok((seed, outcome(trial, lane.measure(arm, &job, &mut watch)?)?))
+    let scored = outcome(trial, lane.measure(arm, &job, &mut watch)?)?;
+    let Outcome::Scored(score) = &scored else { return Ok((seed, scored)) };
+    let incumbent = state.incumbent.map(|incumbent| mean_facts(state, incumbent));
+    let mut broken =
+        task.guard_rules.iter().filter_map(|rule| rule.violation(&score.facts, incumbent.as_ref()));
+    if let Some(detail) = broken.next() {
+        return Ok((seed, Outcome::Invalid(Invalid::new(Reason::Guard, detail))));
+    }
+    if task.has_guard_commands() {
+        job.phase = JobPhase::Guard;
+        let guarded = outcome(trial, lane.measure(arm, &job, &mut watch)?)?;
+        if guarded != Outcome::Passed {
+            return Ok((seed, guarded));
+        }
+    }
+    Ok((seed, scored))
 }
 
 /// A person is there to ask again, so nothing is repeated here.

@@ -22,14 +22,14 @@ pub(super) fn broken_by_a_run(state: &State, trial: &Trial) -> Option<Invalid> {
 /// The limit relative to the incumbent that the trial breaks in the mean.
 pub(super) fn broken_in_the_mean(state: &State, trial: TrialId, incumbent: TrialId) -> Option<Invalid> {
     let guards = &state.run.as_ref()?.guards;
-    let (candidate, incumbent) = (means(state, trial), means(state, incumbent));
+    let (candidate, incumbent) = (mean_facts(state, trial), mean_facts(state, incumbent));
     let relative = guards.iter().filter(|rule| rule.limit.times_incumbent);
     let mut broken = relative.filter_map(|rule| rule.violation(&candidate, Some(&incumbent)));
     broken.next().map(|detail| Invalid::new(Reason::Guard, detail))
 }
 
 /// Means of the facts of an arm over its scored runs under the whole budget.
-fn means(state: &State, arm: TrialId) -> Facts {
+pub fn mean_facts(state: &State, arm: TrialId) -> Facts {
     let mut sums: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
     let own = state.runs().filter(|run| run.measure.arm == arm).filter_map(Run::score);
     for (name, value) in own.flat_map(|score| &score.facts) {

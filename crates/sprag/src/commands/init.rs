@@ -60,7 +60,7 @@ struct CommandArgs {
     #[arg(long, value_name = "NAME", requires = "run")]
     metric: Option<String>,
     /// Which way is better: lower or higher
-    #[arg(long, value_name = "WAY", value_parser = super::adopt::direction, requires = "run")]
+    #[arg(long, value_name = "WAY", requires = "run")]
     direction: Option<Direction>,
     /// Regular expression that finds the metric, the number in parentheses
     #[arg(long, value_name = "RE", requires = "run")]

@@ -228,12 +228,16 @@ pub fn summary(page: &Page, context: &Context) -> anyhow::Result<()> {
         )?;
     }
     println_or_stop(&format!("trials    {}", words::counts(&page.counts)))?;
-    for trial in page.trials.iter().filter(|trial| trial.mark == Mark::Win) {
+    let wins = || page.trials.iter().filter(|trial| trial.mark == Mark::Win);
+    for trial in wins() {
         if let Some(effect) = &trial.effect {
             let word = toned("win", Tone::Good, context.terminal.colour_out);
             let effect = words::effect(effect, page.decimals);
             println_or_stop(&format!("{word}       trial {:<3} {effect}  {}", trial.id, tame(&trial.title)))?;
         }
+    }
+    if wins().filter_map(|trial| trial.effect.as_ref()).any(|effect| effect.low <= 0.0) {
+        println_or_stop("note      a gain is of the repeats alone, a win of all runs of its trial together")?;
     }
     if page.counts.invalid_total() > 0 {
         println_or_stop(&format!("invalid   {}", words::reasons(&page.counts)))?;

@@ -44,7 +44,7 @@ pub fn page(state: &State, extras: Extras) -> Option<Page> {
         disturbed: disturbed(state),
         families: memory::families(state),
         predictions: predictions(state),
-        plateau: state.plateau,
+        plateau: memory::plateau(state),
         spent: state.spent,
         self_reported: state.runs().filter_map(Run::score).any(|score| score.self_reported),
         early_stops: state.early_stops(),
@@ -353,7 +353,14 @@ fn gain_over(
     let Standing { mean, standard_error } = standing.unwrap_or(own);
     let error = standard_error.hypot(noise.sigma()? / (baseline.n as f64).sqrt());
     let gain = gate::advantage(mean, baseline.mean, state.direction());
-    stats::interval(gain, error, noise.freedom, 1.0 - 2.0 * policy.alpha, score.n)
+    let n = if standing.is_some() { runs_of_line(state, state.incumbent?) } else { score.n };
+    stats::interval(gain, error, noise.freedom, 1.0 - 2.0 * policy.alpha, n)
+}
+
+/// Runs that place an arm: its own and those of what it was made from.
+fn runs_of_line(state: &State, arm: TrialId) -> usize {
+    let parent = |arm: &TrialId| state.trial(*arm)?.parent_trial;
+    std::iter::successors(Some(arm), parent).map(|arm| state.scores_of(arm).len()).sum()
 }
 
 fn noise(state: &State) -> Option<Noise> {
@@ -573,6 +580,8 @@ mod tests {
         // The gain that it was kept for is the luckier figure, and is not what the line shows.
         let gain = tip.effect.as_ref().expect("measured").gain;
         assert!((tip.incumbent_level.expect("it had one") - stands - gain).abs() > 1e-9);
+        // The gain rests on the baseline's runs at least, and says so.
+        assert!(headline.gain.is_some_and(|gain| gain.n > headline.baseline.n));
     }
 
     #[test]
