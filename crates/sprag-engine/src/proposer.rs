@@ -10,6 +10,7 @@ pub mod hypotheses;
 mod admission;
 mod agent;
 mod answer;
+mod chat;
 mod command;
 mod knobs;
 mod patches;
@@ -25,6 +26,7 @@ use sprag_measure::process::Cancel;
 pub use admission::{Admitted, admit, content_of};
 pub use agent::{AgentKind, AgentSpec, agent_names, find_program, found_agents};
 pub use answer::FILE as ANSWER;
+pub use chat::ChatSpec;
 
 use crate::record::{Spending, TrialId};
 use crate::repo::Repo;
@@ -159,7 +161,7 @@ impl AskingLimits {
     }
 }
 
-/// A proposer as a person names it: `search`, `patches:DIR`, `command:CMD`, or an agent's name.
+/// A proposer as a person names it: `search`, `patches:DIR`, `command:CMD`, `chat:MODEL@URL`, or an agent's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProposerSpec {
     /// The built-in search over knobs.
@@ -175,6 +177,8 @@ pub enum ProposerSpec {
     },
     /// A coding agent.
     Agent(AgentSpec),
+    /// A model behind HTTP.
+    Chat(ChatSpec),
 }
 
 /// How long a command may take to propose when nobody says otherwise.
@@ -190,7 +194,8 @@ pub struct SpecError {
     pub problem: String,
 }
 
-/// Reads `search`, `patches:DIR`, `command:CMD`, or an agent such as `claude`, `codex:MODEL`, `acp:COMMAND`.
+/// Reads `search`, `patches:DIR`, `command:CMD`, `chat:MODEL@URL`, or an agent such as `claude`, `codex:MODEL`,
+/// `acp:COMMAND`.
 pub fn parse_proposer(spec: &str) -> Result<ProposerSpec, SpecError> {
     let wrong = |problem: String| SpecError { spec: spec.to_owned(), problem };
     let (kind, rest) = match spec.split_once(':') {
@@ -206,16 +211,19 @@ pub fn parse_proposer(spec: &str) -> Result<ProposerSpec, SpecError> {
             Ok(ProposerSpec::Command { command: command.to_owned(), timeout: COMMAND_TIMEOUT })
         }
         ("command", _) => Err(wrong("name a shell command, as in `command:./propose.sh`".into())),
+        ("chat", rest) => rest.unwrap_or_default().parse().map(ProposerSpec::Chat).map_err(wrong),
         (other, _) => match spec.trim().parse::<AgentSpec>() {
             Ok(agent) => Ok(ProposerSpec::Agent(agent)),
             Err(Some(problem)) => Err(wrong(problem)),
             Err(None) => {
                 let agents: Vec<&str> = agent_names().collect();
-                let near =
-                    nearest(other, agents.iter().copied().chain(["search", "patches", "command", "acp"]));
+                let near = nearest(
+                    other,
+                    agents.iter().copied().chain(["search", "patches", "command", "chat", "acp"]),
+                );
                 let guess = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
                 Err(wrong(format!(
-                    "{guess}there are `search`, `patches:DIR`, `command:CMD`, `acp:COMMAND` and the agents {}",
+                    "{guess}there are `search`, `patches:DIR`, `command:CMD`, `chat:MODEL@URL`, `acp:COMMAND` and the agents {}",
                     agents.join(", ")
                 )))
             }
@@ -238,6 +246,7 @@ impl std::fmt::Display for ProposerSpec {
             ProposerSpec::Patches(dir) => write!(formatter, "patches:{}", dir.display()),
             ProposerSpec::Command { command, .. } => write!(formatter, "command:{command}"),
             ProposerSpec::Agent(agent) => write!(formatter, "{agent}"),
+            ProposerSpec::Chat(chat) => write!(formatter, "{chat}"),
         }
     }
 }
@@ -259,6 +268,7 @@ impl ProposerSpec {
     ) -> Result<(), SpecError> {
         let checked = match self {
             ProposerSpec::Agent(agent) => agent.check(environment, limits),
+            ProposerSpec::Chat(chat) => chat.check(environment, limits),
             ProposerSpec::Command { .. } if limits.max_usd.is_some() || limits.max_tokens.is_some() => {
                 Err("a command does not tell what it costs, so neither `--max-usd` nor `--max-tokens` can be kept; limit \
                      the run with `--trials` or `--for`"
@@ -287,6 +297,7 @@ impl ProposerSpec {
                 timeout: *timeout,
                 environment: environment.to_vec(),
             }),
+            ProposerSpec::Chat(spec) => Box::new(chat::ChatProposer::new(spec, environment, limits)),
             ProposerSpec::Agent(spec) => Box::new(agent::AgentProposer {
                 name,
                 spec: spec.clone(),

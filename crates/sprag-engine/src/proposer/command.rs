@@ -36,7 +36,7 @@ impl Proposer for CommandProposer {
         let own = brief.task.dir.join(hypotheses::FILE);
         let ideas = hypotheses::refresh(&own, brief.hypotheses).map_err(failed("read hypotheses.md"))?;
         let open: Vec<&Idea> = ideas.iter().filter(|idea| !idea.done).collect();
-        brief::write(brief, &open).map_err(failed("write the brief"))?;
+        brief::write(brief, &open, brief::Reader::Files).map_err(failed("write the brief"))?;
         self.run(brief)?;
         answer::read(brief)?.into_proposal(brief, &open)
     }

@@ -37,7 +37,8 @@ pub struct Args {
     #[arg(long)]
     new: bool,
     /// Who proposes: search, patches:DIR, command:CMD, claude, codex, gemini, opencode, aider (each also as NAME:MODEL),
-    /// or acp:COMMAND for any agent that speaks the Agent Client Protocol; several take turns
+    /// acp:COMMAND for any agent that speaks the Agent Client Protocol, or chat:MODEL@URL for a model behind HTTP; several
+    /// take turns
     #[arg(long, value_name = "PROPOSER", default_value = "search")]
     proposer: Vec<ProposerSpec>,
     #[command(flatten)]

@@ -82,7 +82,8 @@ impl AgentProposer {
         let ideas = hypotheses::refresh(&own, brief.hypotheses)
             .map_err(|cause| failed("read hypotheses.md", &cause))?;
         let open: Vec<&Idea> = ideas.iter().filter(|idea| !idea.done).collect();
-        brief::write(brief, &open).map_err(|cause| failed("write the brief", &cause))?;
+        brief::write(brief, &open, brief::Reader::Files)
+            .map_err(|cause| failed("write the brief", &cause))?;
         let (mut note, mut wait, mut start) = (None::<String>, FIRST_WAIT, 0);
         loop {
             let Some(left) = self.limits.agent_timeout.checked_sub(began.elapsed()) else {
@@ -97,7 +98,7 @@ impl AgentProposer {
                     if pause >= self.limits.agent_timeout.saturating_sub(began.elapsed()) {
                         return Err(Declined::Failed(format!("its model is busy: {why}")));
                     }
-                    if sleep(pause, brief.cancel) {
+                    if brief.cancel.sleep(pause) {
                         return Err(Declined::Failed("stopped while its model was busy".into()));
                     }
                 }
@@ -343,13 +344,4 @@ fn clean(brief: &Brief<'_>) -> Result<(), Declined> {
     let stale: PathBuf = brief.brief_dir.join(answer::FILE);
     remove_all(&stale).map_err(|cause| failed(&cause))?;
     brief.repo.worktree_add(brief.worktree, brief.from).map_err(|cause| failed(&cause))
-}
-
-/// Waits; true when it was stopped meanwhile.
-fn sleep(pause: Duration, cancel: &Cancel) -> bool {
-    let until = Instant::now() + pause;
-    while Instant::now() < until && !cancel.is_cancelled() {
-        std::thread::sleep(Duration::from_millis(50).min(until.saturating_duration_since(Instant::now())));
-    }
-    cancel.is_cancelled()
 }

@@ -1,37 +1,35 @@
 use std::fs;
+use std::ops::Deref;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
-
-use tempfile::TempDir;
 
 use super::acp::Client;
 use super::stream::Heard;
 use super::*;
-use crate::proposer::{Brief, Declined, Proposal, admit, parse_proposer};
-use crate::record::{Record, Spending};
-use crate::repo::{Repo, fixture};
+use crate::proposer::fixture::Place;
+use crate::proposer::{Declined, Proposal, admit, parse_proposer};
+use crate::record::Spending;
+use crate::repo::fixture;
 use crate::state::State;
-use crate::task::Task;
-
-const TASK: &str = "format = 1\nname = \"t\"\n[files]\nmutable = [\"src/**\"]\nfixed = [\"Makefile\"]\n[run]\n\
-    command = [\"x\"]\n[metric]\nname = \"val_bpb\"\ndirection = \"lower\"\npattern = '(.*)'\n[budget]\nseconds = 20\n";
 
 /// A task, and scripts in the place of agents.
 struct Bench {
-    dir: TempDir,
-    repo: Repo,
-    task: Task,
+    place: Place,
     limits: AskingLimits,
+}
+
+impl Deref for Bench {
+    type Target = Place;
+
+    fn deref(&self) -> &Place {
+        &self.place
+    }
 }
 
 impl Bench {
     fn new() -> Bench {
-        let dir = tempfile::tempdir().unwrap();
-        let files = [("task.toml", TASK), ("Makefile", "all:\n"), ("src/train.rs", "let rate = 2;\n")];
-        let repo = fixture::init(dir.path(), &files);
-        let task = Task::load(dir.path()).unwrap();
-        let stall = Duration::from_secs(60);
-        Bench { dir, repo, task, limits: AskingLimits { stall, ..AskingLimits::default() } }
+        let limits = AskingLimits { stall: Duration::from_secs(60), ..AskingLimits::default() };
+        Bench { place: Place::new(), limits }
     }
 
     fn environment(&self) -> Vec<(OsString, OsString)> {
@@ -55,41 +53,6 @@ impl Bench {
         let path = folder.join(name);
         fs::write(&path, script).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    }
-
-    fn brief_dir(&self) -> PathBuf {
-        self.dir.path().join(".sprag/brief")
-    }
-
-    fn kept(&self, name: &str) -> String {
-        fs::read_to_string(self.brief_dir().join(name)).unwrap_or_default()
-    }
-
-    fn with_brief<T>(&self, act: impl FnOnce(&Brief<'_>) -> T) -> T {
-        let worktree = self.dir.path().join(".sprag/worktrees/run-1-1");
-        let parent = self.repo.head().unwrap();
-        self.repo.worktree_add(&worktree, &parent).unwrap();
-        let started = |trial| Record::TrialStarted {
-            trial,
-            proposer: "p".into(),
-            parent: parent.clone(),
-            again: None,
-            heat: None,
-        };
-        let mut state = State::default();
-        state.apply("", &started(0));
-        state.apply("", &started(1));
-        let brief_dir = self.brief_dir();
-        fs::create_dir_all(&brief_dir).unwrap();
-        let hypotheses = self.dir.path().join(".sprag/hypotheses.md");
-        act(&Brief {
-            trial: 1,
-            from: &parent,
-            worktree: &worktree,
-            brief_dir: &brief_dir,
-            hypotheses: &hypotheses,
-            ..crate::proposer::fixture::brief(&self.task, &self.repo, &state, self.dir.path())
-        })
     }
 
     fn propose(&self, spec: &str) -> (Result<Proposal, Declined>, Spending) {

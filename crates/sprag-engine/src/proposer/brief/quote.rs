@@ -2,7 +2,7 @@
 //! next proposer in what a trial prints.
 
 /// One line of somebody else's, for a table or a sentence: cut, without control characters, in quotes.
-pub(super) fn line(text: &str, most: usize) -> String {
+pub fn line(text: &str, most: usize) -> String {
     let plain: String = text.chars().map(|c| if c.is_control() || is_hidden(c) { ' ' } else { c }).collect();
     let words = plain.split_whitespace().collect::<Vec<_>>().join(" ");
     let cut: String = words.chars().take(most).collect();
@@ -11,7 +11,7 @@ pub(super) fn line(text: &str, most: usize) -> String {
 }
 
 /// Several lines, at most so many, within a fence longer than any in them.
-pub(super) fn block(text: &str, lines: usize, width: usize) -> String {
+pub fn block(text: &str, lines: usize, width: usize) -> String {
     let all: Vec<String> = text.lines().map(|line| tame(line, width)).collect();
     let left_out = all.len().saturating_sub(lines);
     let mut shown = all.into_iter().take(lines).collect::<Vec<_>>().join("\n");
@@ -23,7 +23,7 @@ pub(super) fn block(text: &str, lines: usize, width: usize) -> String {
 }
 
 /// A fence longer than any within the text.
-pub(super) fn fence(text: &str) -> String {
+pub fn fence(text: &str) -> String {
     let mut fence = "````".to_owned();
     while text.contains(&fence) {
         fence.push('`');

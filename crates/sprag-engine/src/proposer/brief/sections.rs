@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::quote;
-use super::{Brief, Idea};
+use super::{Brief, Idea, Reader, TOKENS, TOKENS_OF_FILES};
 use crate::memory::{self, Stage};
 use crate::proposer::answer;
 use crate::record::{Effect, Verdict};
@@ -60,26 +60,27 @@ impl Section {
     }
 }
 
-pub(super) fn all(brief: &Brief<'_>, open: &[&Idea]) -> [Section; 14] {
+pub(super) fn all(brief: &Brief<'_>, open: &[&Idea], reader: Reader) -> [Section; 15] {
     [
-        task(brief),
+        task(brief, reader),
         note(brief),
         repair(brief),
         steering(brief),
-        incumbent(brief),
+        incumbent(brief, reader),
         limits(brief),
         kept(brief),
         misses(brief),
         failures(brief),
         foreign(brief),
         ideas(open),
-        next(brief),
-        code(brief),
+        next(brief, reader),
+        changes(brief, reader),
+        code(brief, reader),
         words_of_the_user(brief),
     ]
 }
 
-fn task(brief: &Brief<'_>) -> Section {
+fn task(brief: &Brief<'_>, reader: Reader) -> Section {
     let task = brief.task;
     let better = task.metric.direction.word();
     let paths: Vec<String> = task.files.mutable.patterns().map(|path| format!("`{path}`")).collect();
@@ -89,22 +90,35 @@ fn task(brief: &Brief<'_>) -> Section {
         [] => String::new(),
         some => format!(" Whatever the score, it must keep {}.", some.join(", ")),
     };
+    let (files, said) = match reader {
+        Reader::Files => (
+            "the files of the current folder, a checkout of the incumbent",
+            format!(
+                "Say what you did in `{}`, all keys optional:\n\n\
+                 ```json\n{{\"title\": \"one line\", \"hypothesis\": \"what you expect, and why\", \"family\": \"kind of \
+                 idea\", \"expected_gain\": 0.01, \"lesson\": \"what the last trial taught\", \"idea\": 1}}\n```",
+                brief.brief_dir.join(answer::FILE).display()
+            ),
+        ),
+        Reader::Text => (
+            "the files below",
+            "Say what you did: `title` (one line), `hypothesis` (what you expect, and why), `family` (the kind of idea), \
+             `lesson` (what the last trial taught)."
+                .to_owned(),
+        ),
+    };
     Section::new(
         "What to do",
         format!(
-            "Edit the files of the current folder, a checkout of the incumbent, so that `{}` gets {better} within a \
-             budget of {}.{guards} One idea a trial. You may change {} and nothing else; what changes anything else, \
-             only comments or seeds, or repeats an earlier trial is rejected unseen. Do not commit.\n\n\
-             Say what you did in `{}`, all keys optional:\n\n\
-             ```json\n{{\"title\": \"one line\", \"hypothesis\": \"what you expect, and why\", \"family\": \"kind of idea\", \
-             \"expected_gain\": 0.01, \"lesson\": \"what the last trial taught\", \"idea\": 1}}\n```\n\n\
+            "Edit {files}, so that `{}` gets {better} within a budget of {}.{guards} One idea a trial. You may change {} \
+             and nothing else; what changes anything else, only comments or seeds, or repeats an earlier trial is \
+             rejected unseen. Do not commit.\n\n{said}\n\n\
              `expected_gain` is in units of `{}`, positive when better, negative when you try something that you expect \
              to be worse; how well proposers foresee effects is scored. `idea` is the number of an open idea below. \
-             `{{\"exhausted\": \"why\"}}` says that you have nothing left to propose.\n",
+             `exhausted` (why) says that you have nothing left to propose.\n",
             task.metric.name,
             task.budget,
             paths.join(", "),
-            brief.brief_dir.join(answer::FILE).display(),
             task.metric.name,
         ),
     )
@@ -131,7 +145,7 @@ fn steering(brief: &Brief<'_>) -> Section {
     )
 }
 
-fn incumbent(brief: &Brief<'_>) -> Section {
+fn incumbent(brief: &Brief<'_>, reader: Reader) -> Section {
     let mut lines = Vec::new();
     if let Some((mean, sd, n)) = brief.state.baseline() {
         lines.push(format!("- baseline: {mean:.5}, noise of one run (sd) {sd:.5}, n = {n}"));
@@ -147,7 +161,9 @@ fn incumbent(brief: &Brief<'_>) -> Section {
             "- a gain of {gain:.5} is found 8 times in 10; smaller ones are mostly lost in noise"
         ));
     }
-    lines.push(format!("- its code: the current folder, {}", brief.worktree.display()));
+    if reader == Reader::Files {
+        lines.push(format!("- its code: the current folder, {}", brief.worktree.display()));
+    }
     if let Ok(files) = brief.task.files.mutable_in(brief.worktree) {
         lines.extend(files.into_iter().map(|file| format!("  - {}", quote::line(&file, 200))));
     }
@@ -184,7 +200,7 @@ fn limits(brief: &Brief<'_>) -> Section {
 }
 
 /// The files as they are now, shortest first: as many as have room are there in full.
-fn code(brief: &Brief<'_>) -> Section {
+fn code(brief: &Brief<'_>, reader: Reader) -> Section {
     let files = brief.task.files.mutable_in(brief.worktree).unwrap_or_default();
     let read = |file: String| Some((std::fs::read_to_string(brief.worktree.join(&file)).ok()?, file));
     let mut texts: Vec<(String, String)> = files.into_iter().filter_map(read).collect();
@@ -193,11 +209,13 @@ fn code(brief: &Brief<'_>) -> Section {
         let fence = quote::fence(text);
         format!("{file}:\n\n{fence}\n{}\n{fence}\n", text.trim_end())
     });
-    Section::new("The files that may change", "").with(
-        parts.collect(),
-        0.35,
-        "are too long for here: open them",
-    )
+    let (share, more) = match reader {
+        Reader::Files => (0.35, "are too long for here: open them"),
+        Reader::Text => {
+            (TOKENS_OF_FILES as f64 / TOKENS as f64, "are too long for here: leave them as they are")
+        }
+    };
+    Section::new("The files that may change", "").with(parts.collect(), share, more)
 }
 
 fn kept(brief: &Brief<'_>) -> Section {
@@ -315,7 +333,7 @@ fn ideas(open: &[&Idea]) -> Section {
 }
 
 /// What to go for now: better of the same, or, at a plateau, something else.
-fn next(brief: &Brief<'_>) -> Section {
+fn next(brief: &Brief<'_>, reader: Reader) -> Section {
     let state = brief.state;
     let names = |trials: &[u32]| {
         let commit = |trial: &u32| {
@@ -348,16 +366,21 @@ fn next(brief: &Brief<'_>) -> Section {
                 Stage::CombineNearMisses => {
                     let missed: Vec<u32> =
                         memory::near_misses(state).iter().take(4).map(|(trial, _)| *trial).collect();
+                    let told =
+                        if reader == Reader::Files { "`git show` tells each" } else { "they stand below" };
                     format!(
-                        "Combine two or more of the near misses in one change: {}; `git show` tells each.",
+                        "Combine two or more of the near misses in one change: {}; {told}.",
                         names(&missed)
                     )
                 }
                 Stage::OlderChampion => {
                     let older: Vec<u32> = memory::older_champions(state).into_iter().take(3).collect();
+                    let told = match reader {
+                        Reader::Files => "`git show COMMIT:PATH` tells it",
+                        Reader::Text => "the ways back stand below",
+                    };
                     format!(
-                        "Begin from older code and take another way: {}; `git show COMMIT:PATH` tells it. It is still \
-                         compared with the incumbent.",
+                        "Begin from older code and take another way: {}; {told}. It is still compared with the incumbent.",
                         names(&older)
                     )
                 }
@@ -366,6 +389,31 @@ fn next(brief: &Brief<'_>) -> Section {
         }
     };
     Section::new("What to go for", head)
+}
+
+/// What a reader without `git` needs for what it is asked at a plateau.
+fn changes(brief: &Brief<'_>, reader: Reader) -> Section {
+    let state = brief.state;
+    let stage = memory::plateau(state).map(|plateau| plateau.stage).filter(|_| reader == Reader::Text);
+    let commit = |id: u32| state.trial(id)?.proposed.as_ref().map(|proposed| proposed.commit.as_str());
+    let pairs: Vec<(u32, Option<&str>, Option<&str>)> = match stage {
+        Some(Stage::CombineNearMisses) => {
+            let missed = memory::near_misses(state).into_iter().take(4);
+            missed
+                .map(|(id, _)| (id, state.trial(id).map(|trial| trial.parent.as_str()), commit(id)))
+                .collect()
+        }
+        Some(Stage::OlderChampion) => {
+            let older = memory::older_champions(state).into_iter().take(3);
+            older.map(|id| (id, Some(brief.from), commit(id))).collect()
+        }
+        Some(Stage::AnotherFamily) | None => Vec::new(),
+    };
+    let parts = pairs.into_iter().filter_map(|(id, from, to)| {
+        let diff = brief.repo.diff(from?, to?).ok()?;
+        Some(format!("trial {id}:\n\n{}\n", quote::block(&diff, 400, 400)))
+    });
+    Section::new("Changes of earlier trials", "").with(parts.collect(), 0.6, "changes are too long for here")
 }
 
 fn cut(commit: &str) -> &str {

@@ -60,6 +60,10 @@ impl Bench {
     }
 
     fn text(&self, state: &State, repair: Option<&str>, tokens: usize) -> String {
+        self.text_for(Reader::Files, state, repair, tokens)
+    }
+
+    fn text_for(&self, reader: Reader, state: &State, repair: Option<&str>, tokens: usize) -> String {
         let ideas = crate::proposer::hypotheses::parse("- [ ] halve the rate\n");
         let machine = BTreeMap::from([("cpu".to_owned(), "made up".to_owned())]);
         text(
@@ -71,6 +75,7 @@ impl Bench {
                 ..crate::proposer::fixture::brief(&self.task, &self.repo, state, self.dir.path())
             },
             &ideas.iter().collect::<Vec<_>>(),
+            reader,
             tokens,
         )
     }
@@ -87,7 +92,7 @@ fn the_same_ledger_gives_the_same_bytes() {
     let one = bench.text(&state(40), None, TOKENS);
     assert_eq!(one, bench.text(&state(40), None, TOKENS));
     for part in [
-        "Format 2",
+        "Format 3",
         "peak_memory_bytes` <= 1.05 x incumbent",
         "try fewer layers",
         "Be bold.",
@@ -162,4 +167,14 @@ fn files_are_shown_in_full_as_long_as_there_is_room() {
     let text = bench.text(&state(1), None, TOKENS);
     assert!(text.contains("src/x.rs:\n\n````\nlet seed = 1;\n````"), "{text}");
     assert!(text.contains("1 more are too long for here: open them.") && text.len() < TOKENS * 4);
+}
+
+#[test]
+fn who_opens_no_files_is_shown_them_in_full_and_no_path_of_this_machine() {
+    let bench = Bench::new();
+    std::fs::write(bench.dir.path().join("src/long.rs"), "let x = 0;\n".repeat(5_000)).unwrap();
+    let text = bench.text_for(Reader::Text, &state(21), None, TOKENS);
+    assert!(text.contains(&"let x = 0;\n".repeat(5_000)), "the file is cut");
+    assert!(!text.contains(&*bench.dir.path().to_string_lossy()) && !text.contains("/brief"), "{text}");
+    assert!(!text.contains("git show"), "{text}");
 }
