@@ -207,7 +207,7 @@ mod tests {
             (edit("src/../eval.rs", "", "x"), "may not change"),
             (edit("src/out/tmp/x", "", "x"), "may not change"),
         ] {
-            let problem = after(&[edit.clone()]).unwrap_err();
+            let problem = after(std::slice::from_ref(&edit)).unwrap_err();
             assert!(problem.contains(said) && problem.starts_with("Edit 1"), "{edit:?}: {problem}");
         }
         let good = edit("src/train.rs", "rate = 2", "rate = 3");
