@@ -13,6 +13,7 @@ mod answer;
 mod chat;
 mod command;
 mod knobs;
+mod mix;
 mod patches;
 mod search;
 

@@ -15,7 +15,7 @@ use crate::memory::Stage;
 pub use guard::{GuardRule, Limit, Side};
 pub use outcome::{Invalid, Outcome, Reason, Score, Stopped};
 pub use policy::{Policy, Preset};
-pub use proposal::{Asked, Near, Proposed, Spending};
+pub use proposal::{Asked, Mix, Near, Proposed, Spending};
 
 /// Version of the ledger's lines that this program writes.
 pub const FORMAT: u32 = 1;
@@ -284,6 +284,9 @@ pub struct RunStarted {
     pub seed: u64,
     /// Names of the proposers.
     pub proposers: Vec<String>,
+    /// How they share the trials.
+    #[serde(default)]
+    pub mix: Mix,
     /// What the sandbox enforces here, one phrase each; empty with `--allow-unsandboxed`.
     pub sandbox: Vec<String>,
     /// What it lacks here; not empty only with `--allow-unsandboxed`.
@@ -513,6 +516,18 @@ pub struct Effect {
     pub runs: u32,
     /// The noise that was assumed: standard deviation of one run.
     pub sigma: f64,
+}
+
+impl Effect {
+    /// The gain in sigma, shrunken towards zero by how little it rests on: times prior variance / (prior variance +
+    /// variance of a difference of that many runs), the prior being a gain of one sigma either way.
+    pub fn shrunken_sigmas(&self) -> f64 {
+        if self.sigma.is_nan() || self.sigma <= 0.0 {
+            return self.gain.signum() * if self.gain == 0.0 { 0.0 } else { 1.0 };
+        }
+        let variance = 2.0 / f64::from(self.runs.max(1));
+        self.gain / self.sigma / (1.0 + variance)
+    }
 }
 
 impl Verdict {

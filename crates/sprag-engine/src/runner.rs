@@ -28,7 +28,7 @@ use crate::event::Observer;
 use crate::lane::{Lane, LaneError, Local};
 use crate::ledger::{self, LedgerError, Line};
 use crate::proposer::{AskingLimits, ProposerSpec};
-use crate::record::{RunStarted, TrialId};
+use crate::record::{Mix, RunStarted, TrialId};
 use crate::repo::{Repo, RepoError};
 use crate::sandbox::Confinement;
 use crate::state::State;
@@ -49,8 +49,10 @@ pub struct Setup {
     pub run: Option<String>,
     /// Begin a new run even if there is an unfinished one.
     pub new_run: bool,
-    /// Who proposes; several take turns.
+    /// Who proposes.
     pub proposers: Vec<ProposerSpec>,
+    /// How several share the trials.
+    pub mix: Mix,
     /// What they may spend.
     pub asking: AskingLimits,
     /// Seed of a new run; a resumed one keeps its own.

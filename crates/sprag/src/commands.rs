@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 pub use sprag_engine::adopt::shell_word as quoted;
-use sprag_engine::record::TrialId;
+use sprag_engine::record::{Mix, TrialId};
 use sprag_engine::repo::Repo;
 use sprag_engine::runner::{self, EngineError};
 use sprag_engine::state::State;
@@ -169,8 +169,20 @@ fn source_words(source: &SourceFacts) -> String {
 
 fn reproduce(state: &State) -> Vec<String> {
     let Some(run) = &state.run else { return Vec::new() };
-    let proposers: String =
-        run.proposers.iter().map(|proposer| format!(" --proposer {}", quoted(proposer))).collect();
+    let weight = |name: &String| match &run.mix {
+        Mix::Weights(weights) => {
+            weights.get(name).filter(|weight| **weight != 1.0).map(|weight| format!("{weight}:{name}"))
+        }
+        Mix::Bandit { .. } => None,
+    };
+    let mut proposers: String = run
+        .proposers
+        .iter()
+        .map(|name| format!(" --proposer {}", quoted(&weight(name).unwrap_or_else(|| name.clone()))))
+        .collect();
+    if let Mix::Bandit { usd_per_hour } = run.mix {
+        proposers.push_str(&format!(" --mix bandit --usd-per-hour {usd_per_hour}"));
+    }
     let trials = state.trials.len().saturating_sub(1);
     vec![
         "# in the task's folder, with the same data (see its hash above)".to_owned(),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use sprag_engine::proposer::{AskingLimits, ProposerSpec};
+use sprag_engine::record::Mix;
 use sprag_engine::runner::Setup;
 use sprag_engine::sandbox::{self, Confinement, Launcher};
 use sprag_engine::task::{FILE, Task};
@@ -83,6 +84,7 @@ impl Context {
             run,
             new_run: false,
             proposers: Vec::<ProposerSpec>::new(),
+            mix: Mix::default(),
             asking: AskingLimits::default(),
             seed: 0,
             max_trials: None,

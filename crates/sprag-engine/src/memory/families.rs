@@ -83,7 +83,7 @@ fn family(name: String, trials: &[&Trial], certified: &[TrialId]) -> Family {
 }
 
 /// Kept trials that an audit bore out: the certified champion and what it was made from.
-fn certified(state: &State) -> Vec<TrialId> {
+pub(super) fn certified(state: &State) -> Vec<TrialId> {
     let audited = state.audits.iter().any(|audit| audit.end == Some(AuditEnd::Certified));
     let mut line = Vec::new();
     let mut at = state.certified.filter(|_| audited);

@@ -1,8 +1,29 @@
 //! What was proposed, and what asking for it cost.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{CommitId, TrialId};
+
+/// How several proposers share the trials of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mix {
+    /// By weight, turn by turn; who is not named has the weight 1.
+    Weights(BTreeMap<String, f64>),
+    /// By the certified gain that each brings for what its trials cost.
+    Bandit {
+        /// What an hour of this machine costs, in US dollars, so that time and money add up.
+        usd_per_hour: f64,
+    },
+}
+
+impl Default for Mix {
+    fn default() -> Self {
+        Mix::Weights(BTreeMap::new())
+    }
+}
 
 /// How like an earlier trial's a change is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

@@ -136,6 +136,7 @@ impl<'a> Steps<'a> {
                 guards: task.guard_rules.clone(),
                 seed: self.setup.seed,
                 proposers: self.proposers.iter().map(|proposer| proposer.name().to_owned()).collect(),
+                mix: self.setup.mix.clone(),
                 sandbox: self.setup.sandbox_facts.0.clone(),
                 sandbox_missing: self.setup.sandbox_facts.1.clone(),
                 machine: self.setup.machine.clone(),
@@ -297,7 +298,10 @@ impl<'a> Steps<'a> {
                     return Ok(Flow::On);
                 }
                 0 => return self.carry_out(Step::Finish("there is no proposer".into())),
-                several => self.proposers[(trial as usize - 1) % several].name().to_owned(),
+                _ => {
+                    let names: Vec<&str> = self.proposers.iter().map(|one| one.name()).collect();
+                    names[self.setup.mix.choose(&names, &self.state)].to_owned()
+                }
             }
         };
         if again.is_none() && trial > 0 {

@@ -19,7 +19,7 @@ use crate::event::{Event, Phase};
 use crate::lane::{Arm, BuildEnd, Job, JobPhase, MeasureEnd, Sign, Watch};
 use crate::ledger::Dies;
 use crate::proposer::{AskingLimits, Brief, Declined, Proposal, Proposer};
-use crate::record::{Budget, Invalid, Outcome, Purpose, Reason, Record, Score, Verdict};
+use crate::record::{Budget, Invalid, Mix, Outcome, Purpose, Reason, Record, Score, Verdict};
 
 /// A task whose candidate is a number in `model.txt`; smaller is better, down to zero.
 const TASK: &str = r#"
@@ -114,6 +114,7 @@ impl Fixture {
             run: None,
             new_run: false,
             proposers: Vec::new(),
+            mix: Mix::default(),
             seed: 7,
             max_trials: Some(max_trials),
             max_seconds: None,

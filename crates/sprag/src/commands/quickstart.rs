@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use sprag_engine::proposer::{AskingLimits, ProposerSpec};
-use sprag_engine::record::{Budget, Policy, TrialId};
+use sprag_engine::record::{Budget, Mix, Policy, TrialId};
 use sprag_engine::runner;
 use sprag_engine::sandbox::Capabilities;
 use sprag_engine::state::State;
@@ -85,6 +85,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
         run: None,
         new_run: failed,
         proposers: vec![ProposerSpec::Search],
+        mix: Mix::default(),
         limits: LimitArgs {
             trials: args.trials,
             seconds: args.seconds.or_else(|| args.trials.is_none().then_some(DEFAULT_SECONDS)),

@@ -1,17 +1,20 @@
 //! `sprag run`: start or resume a run.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use sprag_engine::event::{Event, Observer};
-use sprag_engine::proposer::{AskingLimits, ProposerSpec};
+use sprag_engine::proposer::{AskingLimits, ProposerSpec, SpecError};
+use sprag_engine::record::Mix;
 use sprag_engine::runner::{self, Layout};
 use sprag_engine::state::State;
 use sprag_engine::task::Task;
 
 use super::{Recorded, TaskArgs, parse_seconds, println_or_stop};
 use crate::context::Context;
+use crate::error::Failure;
 use crate::exit_code::ExitCode;
 use crate::numbers;
 use crate::report::model::{Mark, Page};
@@ -37,10 +40,17 @@ pub struct Args {
     #[arg(long)]
     new: bool,
     /// Who proposes: search, patches:DIR, command:CMD, claude, codex, gemini, opencode, aider (each also as NAME:MODEL),
-    /// acp:COMMAND for any agent that speaks the Agent Client Protocol, or chat:MODEL@URL for a model behind HTTP; several
-    /// take turns
-    #[arg(long, value_name = "PROPOSER", default_value = "search")]
-    proposer: Vec<ProposerSpec>,
+    /// acp:COMMAND for any agent that speaks the Agent Client Protocol, or chat:MODEL@URL for a model behind HTTP; several take
+    /// turns, as often as the number says that may stand before each (`2:claude`)
+    #[arg(long, value_name = "[WEIGHT:]PROPOSER", default_value = "search")]
+    proposer: Vec<Weighted>,
+    /// How several share the trials: by their weights (each is 1 where none is given), or by the certified gain that each
+    /// brings for what its trials cost
+    #[arg(long, value_enum, default_value_t = MixName::Weights)]
+    mix: MixName,
+    /// What an hour of this machine costs, in US dollars, where `--mix bandit` adds time and money up
+    #[arg(long, value_name = "USD", value_parser = parse_usd, default_value = "1")]
+    usd_per_hour: f64,
     #[command(flatten)]
     asking: AskingArgs,
     #[command(flatten)]
@@ -48,6 +58,66 @@ pub struct Args {
     /// Print every event as one JSON object a line
     #[arg(long)]
     json: bool,
+}
+
+/// A proposer and its share.
+#[derive(Clone, Debug)]
+struct Weighted {
+    weight: Option<f64>,
+    spec: ProposerSpec,
+}
+
+impl std::str::FromStr for Weighted {
+    type Err = String;
+
+    /// `2:claude`: no proposer's name begins with a digit.
+    fn from_str(text: &str) -> Result<Weighted, String> {
+        let weight = text
+            .split_once(':')
+            .filter(|(weight, _)| weight.starts_with(|c: char| c.is_ascii_digit() || c == '.'));
+        let (weight, spec) = match weight {
+            None => (None, text),
+            Some((weight, spec)) => match weight.parse::<f64>() {
+                Ok(weight) if weight > 0.0 && weight.is_finite() => (Some(weight), spec),
+                _ => {
+                    return Err(format!("`{weight}` is no weight; write a number above 0, as in `2:claude`"));
+                }
+            },
+        };
+        let spec = spec.parse().map_err(|error: SpecError| error.to_string())?;
+        Ok(Weighted { weight, spec })
+    }
+}
+
+/// How several proposers share the trials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum MixName {
+    /// In turns, as often as their weights say
+    Weights,
+    /// By certified gain per dollar and hour
+    Bandit,
+}
+
+/// The rule, from what was asked for.
+fn mix_of(proposers: &[Weighted], name: MixName, usd_per_hour: f64) -> anyhow::Result<Mix> {
+    let mut weights = BTreeMap::new();
+    for proposer in proposers {
+        let name = proposer.spec.to_string();
+        if weights.insert(name.clone(), proposer.weight.unwrap_or(1.0)).is_some() {
+            return Err(Failure::new(format!("the proposer `{name}` is named twice"))
+                .hint(format!("give it a weight instead: `--proposer 2:{name}`"))
+                .into());
+        }
+    }
+    if name == MixName::Weights {
+        return Ok(Mix::Weights(weights));
+    }
+    if proposers.iter().any(|proposer| proposer.weight.is_some()) {
+        return Err(Failure::new("`--mix bandit` and weights exclude each other")
+            .hint("leave the weights out: the bandit finds them, or leave `--mix bandit` out")
+            .into());
+    }
+    Ok(Mix::Bandit { usd_per_hour })
 }
 
 /// When a run ends, and what its chance depends on.
@@ -103,11 +173,13 @@ pub struct SafetyArgs {
 
 /// Runs, then prints a summary and writes the report.
 pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
+    let mix = mix_of(&args.proposer, args.mix, args.usd_per_hour)?;
     let task = context.task(&args.task.task)?;
     let plan = Plan {
         run: args.task.run,
         new_run: args.new,
-        proposers: args.proposer,
+        proposers: args.proposer.into_iter().map(|proposer| proposer.spec).collect(),
+        mix,
         limits: args.limits,
         asking: args.asking.limits(),
         safety: args.safety,
@@ -125,6 +197,8 @@ pub struct Plan {
     pub new_run: bool,
     /// Who proposes.
     pub proposers: Vec<ProposerSpec>,
+    /// How several share the trials.
+    pub mix: Mix,
     /// When it ends.
     pub limits: LimitArgs,
     /// What proposers may spend.
@@ -147,6 +221,7 @@ pub fn carry_out(task: Task, plan: Plan, context: &Context) -> anyhow::Result<Ex
     let mut setup = context.setup(task, plan.run.clone())?;
     setup.new_run = plan.new_run;
     setup.proposers = plan.proposers;
+    setup.mix = plan.mix;
     setup.asking = plan.asking;
     setup.seed = plan.limits.seed;
     setup.max_trials = plan.limits.trials;
@@ -229,6 +304,11 @@ pub fn summary(page: &Page, context: &Context) -> anyhow::Result<()> {
         )?;
     }
     println_or_stop(&format!("trials    {}", words::counts(&page.counts)))?;
+    if page.yields.len() > 1 {
+        for line in words::yields(page) {
+            println_or_stop(&line)?;
+        }
+    }
     let wins = || page.trials.iter().filter(|trial| trial.mark == Mark::Win);
     for trial in wins() {
         if let Some(effect) = &trial.effect {

@@ -34,7 +34,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
             "format": page.format, "task": page.task, "run": page.run, "runs": all, "running": running,
             "finished": page.finished, "metric": page.metric, "direction": page.direction, "budget": page.budget,
             "headline": page.headline, "counts": page.counts, "time": page.time, "noise": page.noise,
-            "families": page.families, "predictions": page.predictions, "plateau": page.plateau, "spent": page.spent,
+            "families": page.families, "yields": page.yields, "predictions": page.predictions, "plateau": page.plateau, "spent": page.spent,
             "certified": page.certified, "tip_commit": state.tip, "updated_at": page.updated_at,
         }))?;
         return Ok(ExitCode::Success);
@@ -60,6 +60,9 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
         }
     }
     println_or_stop(&format!("trials    {}", words::counts(&page.counts)))?;
+    for line in words::yields(&page) {
+        println_or_stop(&line)?;
+    }
     if page.counts.invalid_total() > 0 {
         println_or_stop(&format!("invalid   {}", words::reasons(&page.counts)))?;
     }

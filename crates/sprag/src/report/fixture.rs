@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sprag_engine::gate;
 use sprag_engine::record::{
-    Budget, Direction, Effect, Invalid, Measure, Outcome, Policy, Proposed, Purpose, Reason, Record,
+    Budget, Direction, Effect, Invalid, Measure, Mix, Outcome, Policy, Proposed, Purpose, Reason, Record,
     RunStarted, Score, SecondBudget, TrialId, Verdict,
 };
 use sprag_engine::session::{Rules, Step, next_step};
@@ -153,6 +153,7 @@ impl Builder {
             policy: Policy::default(),
             seed: 7,
             proposers: vec!["search".to_owned()],
+            mix: Mix::default(),
             sandbox: vec!["files: Landlock".to_owned(), "network: seccomp and own namespace".to_owned()],
             sandbox_missing: Vec::new(),
             machine: machine.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
-use sprag_engine::memory::{Family, Plateau, Predictions};
+use sprag_engine::memory::{Family, Plateau, Predictions, Yield};
 use sprag_engine::record::{
     AuditEnd, AuditId, Budget, Direction, Measure, Policy, Raced, Spending, TrialId, Verdict,
 };
@@ -97,6 +97,8 @@ pub struct Page {
     pub audits: Vec<AuditView>,
     /// What became of ideas, by family.
     pub families: Vec<Family>,
+    /// What each proposer brought, and what its trials cost.
+    pub yields: Vec<Yield>,
     /// How well proposers foresee effects: all together, then each where there are several.
     pub predictions: Vec<Predictions>,
     /// What is asked for because the run stands still.

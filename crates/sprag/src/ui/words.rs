@@ -1,5 +1,6 @@
 //! A trial, a headline and counts as lines of text; console, `log`, `status` and `show` share them.
 
+use sprag_engine::memory::Yield;
 use sprag_engine::record::{AuditEnd, Budget, Raced};
 use sprag_engine::session::{SECOND_PAIRS, Second};
 use sprag_engine::state::EarlyStops;
@@ -158,6 +159,36 @@ pub fn spent(page: &Page) -> Option<String> {
     };
     let usd = spent.usd.map_or_else(|| "dollars not told".to_owned(), |usd| format!("{usd:.2} USD"));
     Some(format!("{} of asking, {tokens}, {usd}", numbers::duration(spent.seconds)))
+}
+
+/// True where it matters who proposed: there are several, or one that costs something.
+pub fn shows_yields(page: &Page) -> bool {
+    page.yields.len() > 1 || page.spent.seconds > 0.0
+}
+
+/// What each proposer brought, a line each; nothing where there is one that costs nothing.
+pub fn yields(page: &Page) -> Vec<String> {
+    if !shows_yields(page) {
+        return Vec::new();
+    }
+    let line = |one: &Yield| {
+        let usd = one.spending.usd.map(|usd| format!(", {usd:.2} USD")).unwrap_or_default();
+        let tokens = match one.spending.tokens() {
+            0 => String::new(),
+            tokens => format!(", {} tokens", numbers::count(tokens as f64)),
+        };
+        format!(
+            "by        {}: {}, {} kept, {} certified; gain {:.2} sigma certified, {:.2} tentative; {}{tokens}{usd}",
+            tame(&one.proposer),
+            if one.tried == 1 { "1 trial".to_owned() } else { format!("{} trials", one.tried) },
+            one.kept,
+            one.certified,
+            one.certified_gain_sigmas,
+            one.tentative_gain_sigmas,
+            numbers::duration(one.hours * 3600.0),
+        )
+    };
+    page.yields.iter().map(line).collect()
 }
 
 /// What a score that the candidate tells itself is worth.

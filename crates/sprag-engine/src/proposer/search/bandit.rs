@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::record::{Effect, Verdict};
+use crate::record::Verdict;
 use crate::state::State;
 
 /// One family, as the bandit sees it.
@@ -32,22 +32,13 @@ fn reward(verdict: &Verdict) -> Option<f64> {
         Verdict::Baseline { .. } => None,
         Verdict::Win(_) => Some(1.0),
         Verdict::Loss(effect) | Verdict::Inconclusive(effect) => {
-            Some(((shrunken_sigmas(effect) + 1.0) / 2.0).clamp(0.0, 1.0))
+            Some(((effect.shrunken_sigmas() + 1.0) / 2.0).clamp(0.0, 1.0))
         }
         // Not compared with the incumbent, and others did better: less than a candidate that changes nothing.
         Verdict::Raced(_) => Some(0.25),
         // Left the incumbent's band: as a loss by a sigma or more.
         Verdict::Invalid(_) | Verdict::Stopped { .. } => Some(0.0),
     }
-}
-
-/// The gain in sigma, times prior variance / (prior variance + variance of a difference of that many runs).
-pub fn shrunken_sigmas(effect: &Effect) -> f64 {
-    if effect.sigma.is_nan() || effect.sigma <= 0.0 {
-        return effect.gain.signum() * if effect.gain == 0.0 { 0.0 } else { 1.0 };
-    }
-    let variance = 2.0 / f64::from(effect.runs.max(1));
-    effect.gain / effect.sigma / (1.0 + variance)
 }
 
 /// The arm to pull: one never pulled, else that of the highest upper confidence bound. `None` without arms.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::bandit::shrunken_sigmas;
 use crate::proposer::knobs::{Knob, Scale, number};
 use crate::record::{TrialId, Verdict};
 use crate::state::State;
@@ -48,7 +47,7 @@ impl Memory {
         for trial in state.trials.iter().filter(|trial| !trial.undone) {
             let (Some(proposed), Some(verdict)) = (&trial.proposed, &trial.verdict) else { continue };
             let Some((label, from, to)) = parse_title(&proposed.title) else { continue };
-            let sigmas = trial.effect().map_or(-1.0, |effect| shrunken_sigmas(&effect));
+            let sigmas = trial.effect().map_or(-1.0, |effect| effect.shrunken_sigmas());
             let won = matches!(verdict, Verdict::Win(_));
             let entry = Try { trial: trial.id, from: from.to_owned(), to: to.to_owned(), won, sigmas };
             memory.tries.entry(label.to_owned()).or_default().push(entry);

@@ -224,9 +224,7 @@ fn bandit_handles_no_arms_and_no_spread() {
     assert_eq!(bandit::choose(&[arm(&[0.0; 9], 0), arm(&[1.0; 9], 0)]), Some(1));
     assert_eq!(bandit::choose(&[arm(&[0.5], 3), arm(&[0.5], 2)]), Some(0), "a tie is broken");
     let flat = Effect { sigma: 0.0, ..effect(1.0) };
-    assert_eq!(bandit::shrunken_sigmas(&flat), 1.0);
-    assert_eq!(bandit::shrunken_sigmas(&Effect { gain: 0.0, ..flat }), 0.0);
-    assert!(
-        bandit::shrunken_sigmas(&Effect { runs: 0, ..effect(3.0) }) < bandit::shrunken_sigmas(&effect(3.0))
-    );
+    assert_eq!(flat.shrunken_sigmas(), 1.0);
+    assert_eq!(Effect { gain: 0.0, ..flat }.shrunken_sigmas(), 0.0);
+    assert!(Effect { runs: 0, ..effect(3.0) }.shrunken_sigmas() < effect(3.0).shrunken_sigmas());
 }

@@ -43,6 +43,7 @@ pub fn page(state: &State, extras: Extras) -> Option<Page> {
         holdout_queries: state.holdout_queries(),
         disturbed: disturbed(state),
         families: memory::families(state),
+        yields: memory::yields(state),
         predictions: predictions(state),
         plateau: memory::plateau(state),
         spent: state.spent,
