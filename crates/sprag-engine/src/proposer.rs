@@ -14,6 +14,7 @@ mod chat;
 mod command;
 mod knobs;
 mod mix;
+mod optuna;
 mod patches;
 mod search;
 
@@ -28,6 +29,7 @@ pub use admission::{Admitted, admit, content_of};
 pub use agent::{AgentKind, AgentSpec, agent_names, find_program, found_agents};
 pub use answer::FILE as ANSWER;
 pub use chat::ChatSpec;
+pub use optuna::OptunaSpec;
 
 use crate::record::{Spending, TrialId};
 use crate::repo::Repo;
@@ -162,7 +164,8 @@ impl AskingLimits {
     }
 }
 
-/// A proposer as a person names it: `search`, `patches:DIR`, `command:CMD`, `chat:MODEL@URL`, or an agent's name.
+/// A proposer as a person names it: `search`, `optuna`, `patches:DIR`, `command:CMD`, `chat:MODEL@URL`, or an
+/// agent's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProposerSpec {
     /// The built-in search over knobs.
@@ -180,6 +183,8 @@ pub enum ProposerSpec {
     Agent(AgentSpec),
     /// A model behind HTTP.
     Chat(ChatSpec),
+    /// An installed Optuna.
+    Optuna(OptunaSpec),
 }
 
 /// How long a command may take to propose when nobody says otherwise.
@@ -212,6 +217,11 @@ pub fn parse_proposer(spec: &str) -> Result<ProposerSpec, SpecError> {
             Ok(ProposerSpec::Command { command: command.to_owned(), timeout: COMMAND_TIMEOUT })
         }
         ("command", _) => Err(wrong("name a shell command, as in `command:./propose.sh`".into())),
+        ("optuna", Some("")) => Err(wrong("name an interpreter, as in `optuna:venv/bin/python`".into())),
+        ("optuna", python) => {
+            let python = python.unwrap_or(optuna::DEFAULT_PYTHON).to_owned();
+            Ok(ProposerSpec::Optuna(OptunaSpec { python }))
+        }
         ("chat", rest) => rest.unwrap_or_default().parse().map(ProposerSpec::Chat).map_err(wrong),
         (other, _) => match spec.trim().parse::<AgentSpec>() {
             Ok(agent) => Ok(ProposerSpec::Agent(agent)),
@@ -220,11 +230,11 @@ pub fn parse_proposer(spec: &str) -> Result<ProposerSpec, SpecError> {
                 let agents: Vec<&str> = agent_names().collect();
                 let near = nearest(
                     other,
-                    agents.iter().copied().chain(["search", "patches", "command", "chat", "acp"]),
+                    agents.iter().copied().chain(["search", "patches", "command", "chat", "optuna", "acp"]),
                 );
                 let guess = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
                 Err(wrong(format!(
-                    "{guess}there are `search`, `patches:DIR`, `command:CMD`, `chat:MODEL@URL`, `acp:COMMAND` and the agents {}",
+                    "{guess}there are `search`, `patches:DIR`, `command:CMD`, `chat:MODEL@URL`, `optuna`, `acp:COMMAND` and the agents {}",
                     agents.join(", ")
                 )))
             }
@@ -248,6 +258,7 @@ impl std::fmt::Display for ProposerSpec {
             ProposerSpec::Command { command, .. } => write!(formatter, "command:{command}"),
             ProposerSpec::Agent(agent) => write!(formatter, "{agent}"),
             ProposerSpec::Chat(chat) => write!(formatter, "{chat}"),
+            ProposerSpec::Optuna(optuna) => write!(formatter, "{optuna}"),
         }
     }
 }
@@ -270,6 +281,7 @@ impl ProposerSpec {
         let checked = match self {
             ProposerSpec::Agent(agent) => agent.check(environment, limits),
             ProposerSpec::Chat(chat) => chat.check(environment, limits),
+            ProposerSpec::Optuna(optuna) => optuna.check(environment),
             ProposerSpec::Command { .. } if limits.max_usd.is_some() || limits.max_tokens.is_some() => {
                 Err("a command does not tell what it costs, so neither `--max-usd` nor `--max-tokens` can be kept; limit \
                      the run with `--trials` or `--for`"
@@ -299,6 +311,11 @@ impl ProposerSpec {
                 environment: environment.to_vec(),
             }),
             ProposerSpec::Chat(spec) => Box::new(chat::ChatProposer::new(spec, environment, limits)),
+            ProposerSpec::Optuna(spec) => Box::new(optuna::OptunaProposer {
+                name,
+                spec: spec.clone(),
+                environment: environment.to_vec(),
+            }),
             ProposerSpec::Agent(spec) => Box::new(agent::AgentProposer {
                 name,
                 spec: spec.clone(),

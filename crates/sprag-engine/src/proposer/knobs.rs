@@ -9,6 +9,7 @@
 //!
 //! Python writes `#` for `//`. Reading and writing them; which one to turn belongs to `search`.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// The values that a knob can take.
@@ -47,6 +48,21 @@ pub struct Knob {
     pub literal: String,
     /// Where the value stands in the file, in bytes.
     pub span: Range<usize>,
+}
+
+/// What is to be done where there are none.
+pub const NONE: &str = "no knobs in the mutable files; write `/// knob: log 1e-4..1e-1` above a constant";
+
+/// All knobs of some files, in order.
+pub fn all(files: &BTreeMap<String, Vec<u8>>) -> Vec<Knob> {
+    let texts = files.iter().filter_map(|(path, bytes)| Some((path, std::str::from_utf8(bytes).ok()?)));
+    texts.flat_map(|(path, text)| parse(path, text)).collect()
+}
+
+/// A knob's name; with its file where another has the same name.
+pub fn label(knobs: &[Knob], knob: &Knob) -> String {
+    let same = knobs.iter().filter(|other| other.name == knob.name).count();
+    if same > 1 { format!("{}:{}", knob.path, knob.name) } else { knob.name.clone() }
 }
 
 /// All knobs of a file, in order. A comment that cannot be understood, or no constant below it, is no knob.

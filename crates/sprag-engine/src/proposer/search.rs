@@ -40,11 +40,9 @@ impl Proposer for Search {
     fn propose(&mut self, brief: &Brief<'_>) -> Result<Proposal, Declined> {
         let files =
             mutable_files(brief.task, brief.worktree).map_err(|cause| Declined::Failed(cause.to_string()))?;
-        let knobs = all_knobs(&files);
+        let knobs = knobs::all(&files);
         if knobs.is_empty() {
-            return Err(Declined::Exhausted(
-                "no knobs in the mutable files; write `/// knob: log 1e-4..1e-1` above a constant".into(),
-            ));
+            return Err(Declined::Exhausted(knobs::NONE.into()));
         }
         let memory = Memory::of(brief.state);
         let candidates = candidates(brief, &files, &knobs, &memory);
@@ -60,7 +58,7 @@ impl Proposer for Search {
         Ok(Proposal {
             title: format!(
                 "{} {} -> {}",
-                label(&knobs, &chosen.knob),
+                knobs::label(&knobs, &chosen.knob),
                 chosen.knob.literal,
                 chosen.turn.literal
             ),
@@ -69,17 +67,6 @@ impl Proposer for Search {
             ..Proposal::default()
         })
     }
-}
-
-fn all_knobs(files: &BTreeMap<String, Vec<u8>>) -> Vec<Knob> {
-    let texts = files.iter().filter_map(|(path, bytes)| Some((path, std::str::from_utf8(bytes).ok()?)));
-    texts.flat_map(|(path, text)| knobs::parse(path, text)).collect()
-}
-
-/// A knob's name; with its file where another has the same name.
-fn label(knobs: &[Knob], knob: &Knob) -> String {
-    let same = knobs.iter().filter(|other| other.name == knob.name).count();
-    if same > 1 { format!("{}:{}", knob.path, knob.name) } else { knob.name.clone() }
 }
 
 /// All turns that are neither refused by memory nor, as whole contents, tried before.
@@ -94,7 +81,7 @@ fn candidates(
     for knob in knobs {
         let text =
             files.get(&knob.path).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default();
-        for turn in memory.moves(&label(knobs, knob), knob) {
+        for turn in memory.moves(&knobs::label(knobs, knob), knob) {
             let turned = knob.turned(text, &turn.literal);
             let mut after = files.clone();
             after.insert(knob.path.clone(), turned.clone().into_bytes());
@@ -129,7 +116,7 @@ fn choose(
     let in_family = candidates.into_iter().filter(|candidate| candidate.knob.family == family);
     in_family.max_by(|a, b| {
         let rank = |candidate: &Candidate| {
-            let label = label(knobs, &candidate.knob);
+            let label = knobs::label(knobs, &candidate.knob);
             (candidate.turn.follows_win, std::cmp::Reverse(memory.tries(&label)), memory.best(&label))
         };
         let ((follows_a, tries_a, best_a), (follows_b, tries_b, best_b)) = (rank(a), rank(b));
@@ -149,7 +136,7 @@ fn draw(brief: &Brief<'_>, text: &str) -> u64 {
 
 /// One sentence, from what the ledger knows.
 fn hypothesis(chosen: &Candidate, knobs: &[Knob], memory: &Memory) -> String {
-    let label = label(knobs, &chosen.knob);
+    let label = knobs::label(knobs, &chosen.knob);
     let family = &chosen.knob.family;
     let kind = if chosen.turn.up { "a larger" } else { "a smaller" };
     if let Some((trial, sigmas)) = memory.last_win(&label).filter(|_| chosen.turn.follows_win) {
@@ -167,7 +154,7 @@ fn hypothesis(chosen: &Candidate, knobs: &[Knob], memory: &Memory) -> String {
     }
     let moved = knobs
         .iter()
-        .filter(|knob| knob.family == *family && memory.tries(&self::label(knobs, knob)) > 0)
+        .filter(|knob| knob.family == *family && memory.tries(&knobs::label(knobs, knob)) > 0)
         .count();
     if moved == 0 {
         return format!("No knob of {family} has been turned yet; {kind} {label} shows whether it matters.");
