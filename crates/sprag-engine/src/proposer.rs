@@ -6,14 +6,17 @@
 pub mod brief;
 pub mod content;
 pub mod hypotheses;
+pub mod inbox;
 
 mod admission;
 mod agent;
 mod answer;
 mod chat;
 mod command;
+mod edits;
 mod knobs;
 mod mix;
+mod offer;
 mod optuna;
 mod patches;
 mod search;
@@ -29,6 +32,8 @@ pub use admission::{Admitted, admit, content_of};
 pub use agent::{AgentKind, AgentSpec, agent_names, find_program, found_agents};
 pub use answer::FILE as ANSWER;
 pub use chat::ChatSpec;
+pub use edits::Edit;
+pub use offer::Offer;
 pub use optuna::OptunaSpec;
 
 use crate::record::{Spending, TrialId};
@@ -65,6 +70,10 @@ pub struct Brief<'a> {
     pub machine: &'a BTreeMap<String, String>,
     /// The task's repository.
     pub repo: &'a Repo,
+    /// Where other programs put proposals for [`inbox`].
+    pub inbox: &'a Path,
+    /// Asked when the run is to stop after the step under way: who only waits need not wait on.
+    pub stop: &'a Cancel,
     /// Stops a proposer that takes long.
     pub cancel: &'a Cancel,
 }
@@ -108,6 +117,8 @@ pub enum Declined {
     Exhausted(String),
     /// This one failed; the next may not.
     Failed(String),
+    /// The run was asked to stop while nothing had come of it: the trial is asked for again when it goes on.
+    Stopped,
 }
 
 /// Edits a worktree.
@@ -183,6 +194,8 @@ pub enum ProposerSpec {
     Agent(AgentSpec),
     /// A model behind HTTP.
     Chat(ChatSpec),
+    /// Whatever another program puts into the run's inbox.
+    Inbox,
     /// An installed Optuna.
     Optuna(OptunaSpec),
 }
@@ -210,6 +223,7 @@ pub fn parse_proposer(spec: &str) -> Result<ProposerSpec, SpecError> {
     };
     match (kind, rest) {
         ("search", None) => Ok(ProposerSpec::Search),
+        ("inbox", None) => Ok(ProposerSpec::Inbox),
         ("search", Some(_)) => Err(wrong("`search` takes nothing after it; write just `search`".into())),
         ("patches", Some(dir)) if !dir.is_empty() => Ok(ProposerSpec::Patches(PathBuf::from(dir))),
         ("patches", _) => Err(wrong("name a folder of diffs, as in `patches:ideas/`".into())),
@@ -230,11 +244,14 @@ pub fn parse_proposer(spec: &str) -> Result<ProposerSpec, SpecError> {
                 let agents: Vec<&str> = agent_names().collect();
                 let near = nearest(
                     other,
-                    agents.iter().copied().chain(["search", "patches", "command", "chat", "optuna", "acp"]),
+                    agents
+                        .iter()
+                        .copied()
+                        .chain(["search", "inbox", "patches", "command", "chat", "optuna", "acp"]),
                 );
                 let guess = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
                 Err(wrong(format!(
-                    "{guess}there are `search`, `patches:DIR`, `command:CMD`, `chat:MODEL@URL`, `optuna`, `acp:COMMAND` and the agents {}",
+                    "{guess}there are `search`, `inbox`, `patches:DIR`, `command:CMD`, `chat:MODEL@URL`, `optuna`, `acp:COMMAND` and the agents {}",
                     agents.join(", ")
                 )))
             }
@@ -254,6 +271,7 @@ impl std::fmt::Display for ProposerSpec {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             ProposerSpec::Search => formatter.write_str("search"),
+            ProposerSpec::Inbox => formatter.write_str("inbox"),
             ProposerSpec::Patches(dir) => write!(formatter, "patches:{}", dir.display()),
             ProposerSpec::Command { command, .. } => write!(formatter, "command:{command}"),
             ProposerSpec::Agent(agent) => write!(formatter, "{agent}"),
@@ -287,7 +305,10 @@ impl ProposerSpec {
                      the run with `--trials` or `--for`"
                     .into())
             }
-            ProposerSpec::Search | ProposerSpec::Patches(_) | ProposerSpec::Command { .. } => Ok(()),
+            ProposerSpec::Search
+            | ProposerSpec::Inbox
+            | ProposerSpec::Patches(_)
+            | ProposerSpec::Command { .. } => Ok(()),
         };
         checked.map_err(|problem| SpecError { spec: self.to_string(), problem })
     }
@@ -303,6 +324,7 @@ impl ProposerSpec {
         let name = self.to_string();
         match self {
             ProposerSpec::Search => Box::new(search::Search),
+            ProposerSpec::Inbox => Box::new(inbox::InboxProposer { limits: limits.clone() }),
             ProposerSpec::Patches(dir) => Box::new(patches::Patches { name, dir: task.dir.join(dir) }),
             ProposerSpec::Command { command, timeout } => Box::new(command::CommandProposer {
                 name,

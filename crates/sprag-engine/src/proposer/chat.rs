@@ -6,7 +6,6 @@
 //! `/v1/messages`.
 
 mod answer;
-mod edits;
 mod http;
 mod keys;
 mod wire;
@@ -17,7 +16,6 @@ use std::io::Write;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use self::answer::ChatAnswer;
 use self::http::{Http, Trouble};
 use self::keys::Key;
 use self::wire::{Dialect, Reply, Turn};
@@ -216,8 +214,13 @@ impl ChatProposer {
         let mut complained = false;
         loop {
             let reply = self.answer(&mut talk, spent)?;
-            let problem = match ChatAnswer::read(&reply).and_then(|answer| answer.carry_out(brief)) {
-                Ok(answer) => return answer.into_answer().into_proposal(brief, &open),
+            let offer = answer::read(&reply).and_then(|offer| {
+                offer.gives_up()?;
+                offer.carry_out(brief)?;
+                Ok(offer)
+            });
+            let problem = match offer {
+                Ok(offer) => return offer.into_answer().into_proposal(brief, &open),
                 Err(problem) => problem,
             };
             if complained {
@@ -228,7 +231,7 @@ impl ChatProposer {
             }
             complained = true;
             talk.turns.push(Turn::assistant(reply.text()));
-            talk.turns.push(Turn::user(problem.complaint()));
+            talk.turns.push(Turn::user(answer::complaint(&problem)));
         }
     }
 

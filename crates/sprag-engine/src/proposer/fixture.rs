@@ -32,6 +32,8 @@ pub fn brief<'a>(task: &'a Task, repo: &'a Repo, state: &'a State, dir: &'a Path
         steering: None,
         machine: &MACHINE,
         repo,
+        inbox: dir,
+        stop: &CANCEL,
         cancel: &CANCEL,
     }
 }

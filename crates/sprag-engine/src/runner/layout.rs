@@ -52,6 +52,11 @@ impl Layout {
         self.run(run).join("steer.md")
     }
 
+    /// Where other programs put proposals for a run.
+    pub fn inbox(&self, run: &str) -> PathBuf {
+        self.run(run).join("inbox")
+    }
+
     /// Ledger of a run.
     pub fn ledger(&self, run: &str) -> PathBuf {
         self.run(run).join("ledger.jsonl")

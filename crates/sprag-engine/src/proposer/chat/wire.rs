@@ -7,7 +7,8 @@
 
 use serde_json::{Value, json};
 
-use super::answer::{Unusable, schema};
+use super::answer::schema;
+use crate::proposer::offer::Unusable;
 use crate::record::Spending;
 
 /// Which of the two is spoken.

@@ -73,7 +73,7 @@ impl Bench {
         let proposal = match self.propose(7) {
             Ok(proposal) => proposal,
             Err(Declined::Exhausted(_)) => return None,
-            Err(Declined::Failed(cause)) => panic!("{cause}"),
+            Err(other) => panic!("{other:?}"),
         };
         let verdict = judge(&proposal.title);
         let won = matches!(verdict, Verdict::Win(_));

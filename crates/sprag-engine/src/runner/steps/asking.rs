@@ -37,7 +37,7 @@ impl Steps<'_> {
         asking: &Asking<'_>,
     ) -> Result<Answered, EngineError> {
         let steering = std::fs::read_to_string(self.layout.steering(&self.run)).ok();
-        let hypotheses = self.layout.hypotheses();
+        let (hypotheses, inbox) = (self.layout.hypotheses(), self.layout.inbox(&self.run));
         let brief = Brief {
             task: &self.setup.task,
             state: &self.state,
@@ -52,6 +52,8 @@ impl Steps<'_> {
             repair: asking.broken.map(|invalid| invalid.detail.as_str()),
             machine: &self.setup.machine,
             repo: &self.repo,
+            inbox: &inbox,
+            stop: &self.setup.cancel,
             cancel: &self.setup.kill,
         };
         let result = proposer.propose(&brief);
@@ -70,6 +72,8 @@ impl Steps<'_> {
                 let (_, near) = self.near(asking)?;
                 Ok(Answered { result: Ok(second.or_else(first)), near, askings })
             }
+            // Nothing is lost: it is asked for once more when the run goes on.
+            Err(Declined::Stopped) => Ok(Answered { result: Err(Declined::Stopped), near: None, askings }),
             // Whoever has nothing more to say stands by what it proposed first.
             Err(_) => {
                 self.checkout(asking.worktree, &commit)?;
@@ -91,5 +95,6 @@ fn ending(answer: &Result<Proposal, Declined>) -> String {
     match answer {
         Ok(_) => "proposed".to_owned(),
         Err(Declined::Exhausted(reason) | Declined::Failed(reason)) => reason.clone(),
+        Err(Declined::Stopped) => "stopped".to_owned(),
     }
 }

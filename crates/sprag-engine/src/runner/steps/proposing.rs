@@ -66,6 +66,7 @@ impl Steps<'_> {
                 self.admit(id, attempt, &worktree, proposal, near)?;
                 Flow::On
             }
+            Err(Declined::Stopped) => Flow::Stop,
             Err(_) if self.setup.kill.is_cancelled() => Flow::Stop,
             Err(declined) => match broken {
                 // A proposal that was built is decided on: that nobody mends it does not make it vanish.
@@ -144,6 +145,7 @@ impl Steps<'_> {
             Declined::Failed(detail) => {
                 self.decide_invalid(id, Invalid::new(Reason::Proposer, detail))?;
             }
+            Declined::Stopped => return Ok(Flow::Stop),
         }
         Ok(Flow::On)
     }

@@ -1,4 +1,4 @@
-//! Search-and-replace edits: what a model writes, checked against the files before any of them is touched.
+//! Search-and-replace edits: what a model or another program writes, checked against the files before any of them is touched.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
@@ -6,18 +6,18 @@ use std::path::{Component, Path};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::proposer::brief::quote;
+use super::brief::quote;
 
 /// One change of one file.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub(super) struct Edit {
+pub struct Edit {
     /// The file.
-    pub(super) path: String,
+    pub path: String,
     /// Text that occurs in it exactly once; empty for a new file.
-    pub(super) search: String,
+    pub search: String,
     /// What stands there afterwards.
-    pub(super) replace: String,
+    pub replace: String,
 }
 
 /// Longest part of a file that is looked through for what a wrong `search` may have meant.
