@@ -31,7 +31,7 @@ use sprag_measure::process::Cancel;
 pub use admission::{Admitted, admit, content_of};
 pub use agent::{AgentKind, AgentSpec, agent_names, find_program, found_agents};
 pub use answer::FILE as ANSWER;
-pub use chat::ChatSpec;
+pub use chat::{ChatSpec, LOG as CHAT_LOG};
 pub use edits::Edit;
 pub use offer::Offer;
 pub use optuna::OptunaSpec;

@@ -11,6 +11,7 @@ pub mod gate;
 pub mod history;
 pub mod init;
 pub mod log;
+pub mod mcp;
 pub mod merge;
 pub mod noise;
 pub mod quickstart;

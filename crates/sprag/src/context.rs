@@ -104,6 +104,15 @@ impl Context {
     /// Confines the setup's children and watches for Ctrl-C; refuses where the sandbox lacks a part, unless
     /// that is allowed.
     pub fn confine(&self, setup: &mut Setup, allow_unsandboxed: bool) -> anyhow::Result<Interrupt> {
+        self.wall_in(setup, allow_unsandboxed)?;
+        let interrupt = Interrupt::watch()?;
+        setup.cancel = interrupt.cancel.clone();
+        setup.kill = interrupt.kill.clone();
+        Ok(interrupt)
+    }
+
+    /// The first half of that: whoever calls stops the setup by its own means.
+    pub fn wall_in(&self, setup: &mut Setup, allow_unsandboxed: bool) -> anyhow::Result<()> {
         let launcher = self.launcher()?;
         let capabilities = self.capabilities(allow_unsandboxed)?;
         let mut facts: Vec<String> = capabilities.enforced.iter().map(ToString::to_string).collect();
@@ -122,10 +131,7 @@ impl Context {
             setup.confinement = Confinement::Unsandboxed;
             setup.sandbox_facts = (Vec::new(), missing);
         }
-        let interrupt = Interrupt::watch()?;
-        setup.cancel = interrupt.cancel.clone();
-        setup.kill = interrupt.kill.clone();
-        Ok(interrupt)
+        Ok(())
     }
 
     /// What the sandbox can do here; refused when that is not all and nobody said to go on without.

@@ -8,6 +8,7 @@ mod environment;
 mod error;
 mod exit_code;
 mod interrupt;
+mod mcp;
 mod numbers;
 mod report;
 mod template;
@@ -63,6 +64,7 @@ enum Command {
     Report(commands::report::Args),
     History(commands::history::Args),
     Gate(commands::gate::Args),
+    Mcp(commands::mcp::Args),
     Data(commands::data::Args),
     Doctor(commands::doctor::Args),
     #[command(hide = true)]
@@ -105,6 +107,7 @@ fn dispatch(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
         Command::Report(args) => commands::report::run(args, context),
         Command::History(args) => commands::history::run(args, context),
         Command::Gate(args) => commands::gate::run(args),
+        Command::Mcp(args) => commands::mcp::run(args, context),
         Command::Data(args) => commands::data::run(args, context),
         Command::Doctor(args) => commands::doctor::run(args, context),
         Command::Train(args) => commands::train::run(args),

@@ -23,6 +23,8 @@ use super::hypotheses::{self, Idea};
 use super::{AskingLimits, Brief, Declined, Proposal, Proposer, brief};
 use crate::record::Spending;
 
+/// Beside the brief: what the model was asked and answered, a line each.
+pub const LOG: &str = "chat.jsonl";
 /// Answers that may fail one after the other before the asking is given up.
 const ATTEMPTS: u32 = 5;
 /// First wait after a failed answer; it doubles.
@@ -289,7 +291,7 @@ impl ChatProposer {
 /// What was said goes beside the brief, for people; that it cannot be written costs no proposal. The headers, and with
 /// them the key, are no part of it.
 fn log(talk: &Talk<'_>, body: &serde_json::Value, reply: &Reply, trouble: Option<&Trouble>) {
-    let path = talk.brief.brief_dir.join("chat.jsonl");
+    let path = talk.brief.brief_dir.join(LOG);
     let line = serde_json::json!({
         "request": body, "answer": reply.text(), "spending": reply.spending,
         "trouble": trouble.map(ToString::to_string),

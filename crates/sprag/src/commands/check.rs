@@ -1,7 +1,7 @@
 //! `sprag check`: score the working tree, commit nothing.
 
 use sprag_engine::record::Outcome;
-use sprag_engine::runner;
+use sprag_engine::runner::{self, CheckReport};
 
 use super::run::{SafetyArgs, recorded_before};
 use super::{TaskArgs, print_json, println_or_stop};
@@ -55,38 +55,46 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
         print_json(&report)?;
         return Ok(if interrupt.happened() { ExitCode::Interrupted } else { code });
     }
+    for line in lines(&report) {
+        println_or_stop(&line)?;
+    }
+    Ok(code)
+}
+
+/// What a check found, as people read it.
+pub fn lines(report: &CheckReport) -> Vec<String> {
     let changed = if report.changed.is_empty() { "nothing".to_owned() } else { report.changed.join(", ") };
-    println_or_stop(&format!("changed   {}", tame(&changed)))?;
+    let mut lines = vec![format!("changed   {}", tame(&changed))];
     let sigma = report.incumbent.as_ref().map(|incumbent| incumbent.sigma);
     let decimals = numbers::decimals(sigma);
     match &report.outcome {
         Outcome::Scored(score) => {
-            println_or_stop(&format!(
+            lines.push(format!(
                 "score     {} {} (n=1, seed {})",
                 report.metric,
                 numbers::plain(score.value, decimals),
                 report.seed
-            ))?;
+            ));
         }
         Outcome::Invalid(invalid) => {
             // Its first line says what happened, the others are the last words of the program.
-            println_or_stop(&format!("no score  {}", tame(&invalid.to_string())))?;
+            lines.push(format!("no score  {}", tame(&invalid.to_string())));
             for line in invalid.detail.lines().skip(1) {
-                println_or_stop(&format!("          {}", tame(line)))?;
+                lines.push(format!("          {}", tame(line)));
             }
         }
-        Outcome::Passed => println_or_stop("passed, without a score")?,
-        Outcome::Interrupted => println_or_stop("interrupted")?,
-        Outcome::Stopped(_) => println_or_stop("stopped early, without a score")?,
+        Outcome::Passed => lines.push("passed, without a score".to_owned()),
+        Outcome::Interrupted => lines.push("interrupted".to_owned()),
+        Outcome::Stopped(_) => lines.push("stopped early, without a score".to_owned()),
     }
     if let Some(incumbent) = &report.incumbent {
-        println_or_stop(&format!(
+        lines.push(format!(
             "incumbent trial {}: {} ± {} (sd of one run, mean of n={})",
             incumbent.trial,
             numbers::plain(incumbent.mean, decimals),
             numbers::plain(incumbent.sigma, decimals),
             incumbent.n
-        ))?;
+        ));
     }
     if let Some(effect) = &report.effect {
         let [gain, low, high] =
@@ -96,7 +104,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
         } else {
             "not worth running again"
         };
-        println_or_stop(&format!("gain      {gain} [{low}, {high}] from 1 run; {so}"))?;
+        lines.push(format!("gain      {gain} [{low}, {high}] from 1 run; {so}"));
     }
-    Ok(code)
+    lines
 }

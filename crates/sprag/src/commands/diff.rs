@@ -29,13 +29,30 @@ pub struct Args {
 
 /// Prints it.
 pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
-    let Recorded { task, state, page } = Recorded::load(context, &args.task)?;
+    let recorded = Recorded::load(context, &args.task)?;
+    let (from, to, diff) = of(&recorded, args.trial, context)?;
+    if args.json {
+        let run = &recorded.page.run;
+        print_json(&json!({ "run": run, "trial": args.trial, "from": from, "to": to, "diff": diff }))?;
+    } else if !diff.is_empty() {
+        println_or_stop(diff.trim_end_matches('\n'))?;
+    }
+    Ok(ExitCode::Success)
+}
+
+/// Two commits and what lies between them: a trial and its parent, or the run's beginning and its tip.
+pub fn of(
+    recorded: &Recorded,
+    trial: Option<TrialId>,
+    context: &Context,
+) -> anyhow::Result<(String, String, String)> {
+    let Recorded { task, state, page } = recorded;
     let repo = Repo::open_with(&task.dir, &context.environment.variables)?;
-    let (from, to) = match args.trial {
+    let (from, to) = match trial {
         None => (page.base.clone(), state.tip.clone().unwrap_or_else(|| page.base.clone())),
         Some(id) => {
-            let trial = state.trial(id).ok_or_else(|| show::no_trial(id, &page))?;
-            let commit = commit_of(&repo, &state, id);
+            let trial = state.trial(id).ok_or_else(|| show::no_trial(id, page))?;
+            let commit = commit_of(&repo, state, id);
             let commit = commit.ok_or_else(|| {
                 Failure::new(format!("trial {id} has no commit: nothing was proposed"))
                     .hint(format!("`sprag show {id}` says more"))
@@ -44,10 +61,5 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
         }
     };
     let diff = repo.diff(&from, &to).context("cannot compare the commits")?;
-    if args.json {
-        print_json(&json!({ "run": page.run, "trial": args.trial, "from": from, "to": to, "diff": diff }))?;
-    } else if !diff.is_empty() {
-        println_or_stop(diff.trim_end_matches('\n'))?;
-    }
-    Ok(ExitCode::Success)
+    Ok((from, to, diff))
 }

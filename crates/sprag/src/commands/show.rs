@@ -40,20 +40,23 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
         print_json(trial)?;
         return Ok(ExitCode::Success);
     }
-    println_or_stop(&words::floor(page))?;
-    println_or_stop(&words::trial_line(trial, page, context.terminal.colour_out))?;
-    for (name, value) in rows(trial, page) {
-        println_or_stop(&format!("  {name:<12} {}", tame(&value)))?;
-    }
-    measurements(trial, page)?;
-    facts(trial)?;
-    if let Some(error) = &trial.build_error {
-        println_or_stop("\n  build error")?;
-        for line in error.lines() {
-            println_or_stop(&format!("    {}", tame(line)))?;
-        }
+    for line in lines(trial, page, context.terminal.colour_out) {
+        println_or_stop(&line)?;
     }
     Ok(ExitCode::Success)
+}
+
+/// The trial as people read it.
+pub fn lines(trial: &TrialView, page: &Page, colour: bool) -> Vec<String> {
+    let mut lines = vec![words::floor(page), words::trial_line(trial, page, colour)];
+    lines.extend(rows(trial, page).into_iter().map(|(name, value)| format!("  {name:<12} {}", tame(&value))));
+    measurements(trial, page, &mut lines);
+    facts(trial, &mut lines);
+    if let Some(error) = &trial.build_error {
+        lines.push("\n  build error".to_owned());
+        lines.extend(error.lines().map(|line| format!("    {}", tame(line))));
+    }
+    lines
 }
 
 /// There is no such trial.
@@ -99,7 +102,7 @@ fn rows(trial: &TrialView, page: &Page) -> Vec<(&'static str, String)> {
     rows
 }
 
-fn measurements(trial: &TrialView, page: &Page) -> anyhow::Result<()> {
+fn measurements(trial: &TrialView, page: &Page, lines: &mut Vec<String>) {
     for measurement in &trial.measurements {
         let measure = &measurement.measure;
         let code =
@@ -111,26 +114,24 @@ fn measurements(trial: &TrialView, page: &Page) -> anyhow::Result<()> {
         let own = if measurement.self_reported { " (said by the candidate)" } else { "" };
         let within = measure.budget.map_or(String::new(), |other| format!(" within {}", html::budget(other)));
         let purpose = format!("{:?}", measure.purpose).to_lowercase();
-        println_or_stop(&format!(
+        lines.push(format!(
             "  run {:>4}     {purpose:<9} {code:<11} seed {:<17} {:>12}  {value}{within}{own}",
             measure.measure,
             measure.seed,
             numbers::duration(measurement.seconds)
-        ))?;
+        ));
         if let Some(line) = measurement.detail.as_deref().and_then(|detail| detail.lines().next()) {
-            println_or_stop(&format!("               {}", tame(line)))?;
+            lines.push(format!("               {}", tame(line)));
         }
     }
-    Ok(())
 }
 
-fn facts(trial: &TrialView) -> anyhow::Result<()> {
+fn facts(trial: &TrialView, lines: &mut Vec<String>) {
     for fact in &trial.facts {
         let candidate = fact.candidate.map_or("-".to_owned(), |value| numbers::quantity(&fact.name, value));
         let beside = fact.incumbent.map_or(String::new(), |value| {
             format!("   (incumbent {})", numbers::quantity(&fact.name, value))
         });
-        println_or_stop(&format!("  {:<32} {candidate}{beside}", tame(&numbers::fact_name(&fact.name))))?;
+        lines.push(format!("  {:<32} {candidate}{beside}", tame(&numbers::fact_name(&fact.name))));
     }
-    Ok(())
 }

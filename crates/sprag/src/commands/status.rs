@@ -4,11 +4,13 @@ use std::fs::OpenOptions;
 
 use serde_json::json;
 use sprag_engine::runner::{self, Layout};
+use sprag_engine::state::State;
 
 use super::{Recorded, TaskArgs, print_json, println_or_stop};
 use crate::context::Context;
 use crate::exit_code::ExitCode;
 use crate::numbers;
+use crate::report::model::Page;
 use crate::ui::words;
 
 /// Show where a run stands: what is certified, the tip, counts, noise floor, time
@@ -39,48 +41,41 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
         }))?;
         return Ok(ExitCode::Success);
     }
+    for line in lines(&page, &state, running, all.len()) {
+        println_or_stop(&line)?;
+    }
+    Ok(ExitCode::Success)
+}
+
+/// The run at a glance, as people read it.
+pub fn lines(page: &Page, state: &State, running: bool, runs: usize) -> Vec<String> {
     let standing = match (&page.finished, running) {
         (_, true) => "a sprag works on this task now".to_owned(),
         (Some(reason), false) => format!("finished: {reason}"),
         (None, false) => "stopped; `sprag run` resumes it".to_owned(),
     };
-    println_or_stop(&words::floor(&page))?;
-    println_or_stop(&format!(
-        "run       {} of task {} ({} in all), {standing}",
-        page.run,
-        page.task,
-        all.len()
-    ))?;
+    let mut lines = vec![
+        words::floor(page),
+        format!("run       {} of task {} ({runs} in all), {standing}", page.run, page.task),
+    ];
     match &page.headline {
-        None => println_or_stop("baseline  not measured yet")?,
-        Some(headline) => {
-            for line in words::headline(headline, &page).into_iter().skip(1) {
-                println_or_stop(&line)?;
-            }
-        }
+        None => lines.push("baseline  not measured yet".to_owned()),
+        Some(headline) => lines.extend(words::headline(headline, page).into_iter().skip(1)),
     }
-    println_or_stop(&format!("trials    {}", words::counts(&page.counts)))?;
-    for line in words::yields(&page) {
-        println_or_stop(&line)?;
-    }
+    lines.push(format!("trials    {}", words::counts(&page.counts)));
+    lines.extend(words::yields(page));
     if page.counts.invalid_total() > 0 {
-        println_or_stop(&format!("invalid   {}", words::reasons(&page.counts)))?;
+        lines.push(format!("invalid   {}", words::reasons(&page.counts)));
     }
-    println_or_stop(&format!(
-        "time      {}; last line at {}",
-        numbers::duration(page.time.total_seconds),
-        page.updated_at
-    ))?;
-    println_or_stop(&format!(
-        "branch    sprag/{} at {}",
-        page.run,
-        numbers::short_commit(state.tip.as_deref().unwrap_or("-"))
-    ))?;
-    Ok(ExitCode::Success)
+    let total = numbers::duration(page.time.total_seconds);
+    lines.push(format!("time      {total}; last line at {}", page.updated_at));
+    let tip = numbers::short_commit(state.tip.as_deref().unwrap_or("-"));
+    lines.push(format!("branch    sprag/{} at {tip}", page.run));
+    lines
 }
 
 /// True while some program holds the task's lock.
-fn is_running(layout: &Layout) -> bool {
+pub fn is_running(layout: &Layout) -> bool {
     let file = OpenOptions::new().read(true).open(layout.lock());
     file.is_ok_and(|file| matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)))
 }

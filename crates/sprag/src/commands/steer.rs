@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use anyhow::Context as _;
 use serde_json::json;
 use sprag_engine::runner::{self, Layout};
+use sprag_engine::task::Task;
 
 use super::{TaskArgs, print_json, println_or_stop};
 use crate::context::Context;
@@ -35,24 +36,8 @@ pub struct Args {
 /// Writes, shows or removes it.
 pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     let task = context.task(&args.task.task)?;
-    let (state, _) = runner::load(&task.dir, args.task.run.as_deref())?;
-    let run = state.run.map(|run| run.run).unwrap_or_default();
-    let path = Layout::of(&task.dir).steering(&run);
-    let cannot = |what: &str| format!("cannot {what} {}", path.display());
-    if args.clear {
-        match fs::remove_file(&path) {
-            Err(cause) if cause.kind() != ErrorKind::NotFound => return Err(cause).context(cannot("remove")),
-            _ => {}
-        }
-    }
-    if let Some(text) = &args.text {
-        // Renamed into its place: a run that reads it meanwhile sees the old note or the new one.
-        let partial = path.with_extension("partial");
-        fs::write(&partial, format!("{}\n", text.trim())).with_context(|| cannot("write"))?;
-        fs::rename(&partial, &path).with_context(|| cannot("write"))?;
-    }
-    let note =
-        fs::read_to_string(&path).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    let text = if args.clear { Some("") } else { args.text.as_deref() };
+    let (run, note) = put(&task, args.task.run.as_deref(), text)?;
     if args.json {
         print_json(&json!({ "run": run, "note": note }))?;
         return Ok(ExitCode::Success);
@@ -62,4 +47,28 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
         None => format!("steering  {run}: there is no note"),
     })?;
     Ok(ExitCode::Success)
+}
+
+/// Replaces the note of a run, or takes it back where the text is empty; `None` leaves it. The run's name and the note.
+pub fn put(task: &Task, run: Option<&str>, text: Option<&str>) -> anyhow::Result<(String, Option<String>)> {
+    let (state, _) = runner::load(&task.dir, run)?;
+    let run = state.run.map(|run| run.run).unwrap_or_default();
+    let path = Layout::of(&task.dir).steering(&run);
+    let cannot = |what: &str| format!("cannot {what} {}", path.display());
+    match text.map(str::trim) {
+        None => {}
+        Some("") => match fs::remove_file(&path) {
+            Err(cause) if cause.kind() != ErrorKind::NotFound => return Err(cause).context(cannot("remove")),
+            _ => {}
+        },
+        Some(text) => {
+            // Renamed into its place: a run that reads it meanwhile sees the old note or the new one.
+            let partial = path.with_extension("partial");
+            fs::write(&partial, format!("{text}\n")).with_context(|| cannot("write"))?;
+            fs::rename(&partial, &path).with_context(|| cannot("write"))?;
+        }
+    }
+    let note =
+        fs::read_to_string(&path).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    Ok((run, note))
 }

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use super::Steps;
 use crate::memory::novelty;
 use crate::memory::{cut_lesson, lesson, plateau};
-use crate::proposer::brief;
+use crate::proposer::{self, brief};
 use crate::record::{Near, Record, TrialId};
 use crate::runner::EngineError;
 use crate::task::hex;
@@ -55,6 +55,8 @@ impl Steps<'_> {
         let kept = self.layout.brief_of(&self.run, trial);
         let folder = kept.parent().map_or(Ok(()), std::fs::create_dir_all);
         folder.and_then(|()| std::fs::write(&kept, &text)).map_err(EngineError::state("write", &kept))?;
+        // What a model was asked and answered is for people; a trial is no worse without it.
+        let _ = std::fs::copy(brief_dir.join(proposer::CHAT_LOG), kept.with_extension("chat.jsonl"));
         let sha256 = hex(&Sha256::digest(&text));
         self.append(Record::Briefed { trial, version: brief::VERSION, sha256 })
     }
