@@ -12,6 +12,7 @@ const TRAIN_RS_LINES: usize = 500;
 /// Crates and modules that may hold unsafe code, each with its reason in ARCHITECTURE.md.
 const UNSAFE_ROOMS: &[&str] = &[
     "crates/sprag-measure/src/machine",
+    "crates/sprag-measure/src/probe",
     "crates/sprag-measure/src/process",
     "crates/sprag-engine/src/sandbox",
     "crates/sprag-engine/examples/",

@@ -12,7 +12,7 @@ pub mod data;
 pub mod eval;
 #[cfg(feature = "model")]
 pub mod harness;
-#[cfg(feature = "model")]
+#[cfg(feature = "kernels")]
 pub mod kernels;
 #[cfg(feature = "model")]
 pub mod ops;

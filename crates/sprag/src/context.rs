@@ -16,6 +16,7 @@ use crate::environment::Environment;
 use crate::error::Failure;
 use crate::exit_code::ExitCode;
 use crate::interrupt::Interrupt;
+use crate::machine::file;
 use crate::ui::Terminal;
 
 /// Version of this program.
@@ -79,6 +80,10 @@ impl Context {
     pub fn setup(&self, task: Task, run: Option<String>) -> anyhow::Result<Setup> {
         let machine = Machine::probe();
         let default_memory_bytes = machine.usable_memory_bytes().map(|bytes| bytes / 4 * 3);
+        let mut facts = machine.facts();
+        // What a probe found is told along; `sprag doctor` says when its file cannot be read.
+        let probed = file::of(&facts, &self.environment).and_then(|path| file::read(&path)).ok().flatten();
+        facts.extend(probed.iter().flat_map(file::measured));
         Ok(Setup {
             task,
             run,
@@ -94,7 +99,7 @@ impl Context {
             sprag_program: self.program()?,
             sprag_version: VERSION.to_owned(),
             environment: self.environment.variables.clone(),
-            machine: machine.facts(),
+            machine: facts,
             default_memory_bytes,
             cancel: process::Cancel::default(),
             kill: process::Cancel::default(),

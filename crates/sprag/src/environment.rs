@@ -32,6 +32,12 @@ impl Environment {
         self.get("HOME").map(PathBuf::from)
     }
 
+    /// The folder for data of programs: `XDG_DATA_HOME`, else `~/.local/share`.
+    pub fn data_folder(&self) -> Option<PathBuf> {
+        let named = self.get("XDG_DATA_HOME").map(PathBuf::from);
+        named.or_else(|| Some(self.home()?.join(".local/share")))
+    }
+
     /// Cargo's folder: `CARGO_HOME`, else `~/.cargo`.
     pub fn cargo_home(&self) -> Option<PathBuf> {
         self.get("CARGO_HOME").map(PathBuf::from).or_else(|| Some(self.home()?.join(".cargo")))

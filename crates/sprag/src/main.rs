@@ -8,6 +8,7 @@ mod environment;
 mod error;
 mod exit_code;
 mod interrupt;
+mod machine;
 mod mcp;
 mod numbers;
 mod report;
@@ -67,6 +68,7 @@ enum Command {
     Mcp(commands::mcp::Args),
     Data(commands::data::Args),
     Doctor(commands::doctor::Args),
+    Probe(commands::probe::Args),
     #[command(hide = true)]
     Train(commands::train::Args),
     #[command(hide = true)]
@@ -110,6 +112,7 @@ fn dispatch(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
         Command::Mcp(args) => commands::mcp::run(args, context),
         Command::Data(args) => commands::data::run(args, context),
         Command::Doctor(args) => commands::doctor::run(args, context),
+        Command::Probe(args) => commands::probe::run(args, context),
         Command::Train(args) => commands::train::run(args),
         Command::SandboxExec(args) => {
             let _ = commands::sandbox_exec::run(args);

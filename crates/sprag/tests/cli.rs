@@ -468,3 +468,59 @@ fn what_another_loop_kept_is_judged_without_a_task() {
         answer.err
     );
 }
+
+#[test]
+fn a_probe_is_shown_kept_and_compared_with_the_one_before() {
+    let place = Place::empty();
+    let (file, page) = (place.path("here.toml"), place.path("probe.html"));
+    let words = |path: &std::path::Path| path.to_string_lossy().into_owned();
+    let (file_word, page_word) = (words(&file), words(&page));
+    let arguments = ["probe", "--quick", "--json", "--out", &file_word, "--report", &page_word];
+    let found = place.json(&arguments);
+    assert!(found["changes"].is_null(), "{found}");
+    let triad =
+        found["probe"]["memory"].as_array().unwrap().iter().find(|one| one["transfer"] == "triad").unwrap();
+    let rate = &triad["bytes_per_second"];
+    assert!(rate["n"].as_u64().unwrap() >= 5 && rate["low"].as_f64() <= rate["median"].as_f64(), "{triad}");
+    assert!(found["probe"]["seconds"].as_f64().unwrap() > 1.0);
+    assert!(fs::read_to_string(&page).unwrap().matches("<svg").count() == 3);
+
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.starts_with("format = 1\n"), "{text}");
+    let kept: toml::Table = text.parse().unwrap();
+    assert_eq!(kept["memory"].as_array().unwrap().len(), found["probe"]["memory"].as_array().unwrap().len());
+
+    // One that was ten times as fast stays under its date, and what changed is said.
+    let mut faster: toml::Table = text.parse().unwrap();
+    for rung in faster["ladder"].as_array_mut().unwrap() {
+        for end in ["median", "low", "high"] {
+            let value = rung["latency_seconds"][end].as_float().unwrap();
+            rung["latency_seconds"].as_table_mut().unwrap().insert(end.into(), (value / 10.0).into());
+        }
+    }
+    fs::write(&file, toml::to_string(&faster).unwrap()).unwrap();
+    let answer = place.done(&["probe", "--quick", "--out", &file_word]);
+    for part in ["memory  ", "Triad", "GB/s", "n=5", "changes   since", "latency over", "kept      "] {
+        assert!(answer.out.contains(part), "{part}: {}", answer.out);
+    }
+    let files = fs::read_dir(place.path(".")).unwrap();
+    let names: Vec<String> =
+        files.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    assert!(names.iter().any(|name| name.starts_with("here.2") && name.ends_with(".toml")), "{names:?}");
+}
+
+#[test]
+fn what_is_no_machine_file_is_not_overwritten() {
+    let place = Place::empty();
+    for (text, said) in [("hello\n", "is no machine file"), ("format = 1\n", "is no machine file")] {
+        let file = place.path("notes.toml");
+        fs::write(&file, text).unwrap();
+        let answer = place.sprag(&["probe", "--quick", "--out", &file.to_string_lossy()]);
+        assert!(
+            answer.status != 0 && answer.err.contains(said) && answer.err.contains("move it away"),
+            "{}",
+            answer.err
+        );
+        assert_eq!(fs::read_to_string(&file).unwrap(), text);
+    }
+}

@@ -7,12 +7,13 @@ use sprag_engine::proposer::found_agents;
 use sprag_engine::runner::{self, Finding, Severity};
 use sprag_engine::sandbox;
 use sprag_engine::task::{FILE, Task};
-use sprag_measure::process;
+use sprag_measure::{machine, process};
 use sprag_train::data::Manifest;
 
 use super::{print_json, println_or_stop, quoted};
 use crate::context::Context;
 use crate::exit_code::ExitCode;
+use crate::machine::file;
 use crate::template;
 use crate::ui::{Tone, tame, toned};
 
@@ -38,6 +39,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     let mut findings = tools(context);
     findings.extend(confinement(context)?);
     findings.push(agents(context));
+    findings.push(probed(context));
     let start = std::path::absolute(&args.task)?;
     match start.ancestors().find(|folder| folder.join(FILE).is_file()) {
         Some(dir) => {
@@ -83,6 +85,20 @@ fn agents(context: &Context) -> Finding {
     match found.as_slice() {
         [] => Finding::fine("no coding agent is in PATH; the built-in `search` needs none"),
         some => Finding::fine(format!("coding agents: {}", some.join(", "))),
+    }
+}
+
+/// Whether this machine was measured.
+fn probed(context: &Context) -> Finding {
+    let hint = "`sprag probe --quick` measures it in 20 s";
+    let path = match file::of(&machine::facts(), &context.environment) {
+        Ok(path) => path,
+        Err(error) => return Finding::note(error.to_string(), hint),
+    };
+    match file::read(&path) {
+        Ok(Some(probe)) => Finding::fine(format!("this machine was probed at {}", probe.at)),
+        Ok(None) => Finding::note("this machine was not probed, so briefs do not say what it can do", hint),
+        Err(error) => Finding::note(error.to_string(), "move the file away, and probe again"),
     }
 }
 

@@ -2,6 +2,7 @@
 //! fills, so one picture serves light and dark; meaning is always in shape or words as well.
 
 pub mod curves;
+pub mod machine;
 pub mod noise;
 pub mod shape;
 pub mod staircase;

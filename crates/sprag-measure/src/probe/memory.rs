@@ -1,0 +1,295 @@
+//! Bandwidth of main memory, by kind of transfer and number of threads.
+//!
+//! STREAM counts the bytes that a program asks for. A store to a line that is not in the cache reads it first
+//! (write-allocate), so plain stores move more than is counted; stores past the caches do not. Both are named.
+
+use std::hint::black_box;
+
+use serde::{Deserialize, Serialize};
+
+use super::threads::timed;
+use super::{Effort, Sample};
+use crate::machine::Machine;
+
+/// What moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transfer {
+    /// `sum += a`.
+    Read,
+    /// `a = s`.
+    Write,
+    /// `a = s`, past the caches.
+    WritePast,
+    /// `a = b`.
+    Copy,
+    /// `a = b`, past the caches.
+    CopyPast,
+    /// `a = b + s * c`.
+    Triad,
+    /// `a = b + s * c`, past the caches.
+    TriadPast,
+}
+
+impl Transfer {
+    /// All that this machine can do.
+    fn all() -> &'static [Transfer] {
+        use Transfer::{Copy, CopyPast, Read, Triad, TriadPast, Write, WritePast};
+        if cfg!(target_arch = "x86_64") {
+            &[Read, Write, WritePast, Copy, CopyPast, Triad, TriadPast]
+        } else {
+            &[Read, Write, Copy, Triad]
+        }
+    }
+
+    /// Words of an element that are counted.
+    fn words(self) -> usize {
+        match self {
+            Transfer::Read | Transfer::Write | Transfer::WritePast => 1,
+            Transfer::Copy | Transfer::CopyPast => 2,
+            Transfer::Triad | Transfer::TriadPast => 3,
+        }
+    }
+
+    /// Bytes that really move for each that is counted.
+    pub fn traffic(self) -> f64 {
+        match self {
+            Transfer::Write => 2.0,
+            Transfer::Copy => 1.5,
+            Transfer::Triad => 4.0 / 3.0,
+            Transfer::Read | Transfer::WritePast | Transfer::CopyPast | Transfer::TriadPast => 1.0,
+        }
+    }
+
+    /// For people.
+    pub fn word(self) -> &'static str {
+        match self {
+            Transfer::Read => "read",
+            Transfer::Write => "write",
+            Transfer::WritePast => "write past caches",
+            Transfer::Copy => "copy",
+            Transfer::CopyPast => "copy past caches",
+            Transfer::Triad => "Triad",
+            Transfer::TriadPast => "Triad past caches",
+        }
+    }
+}
+
+/// One kind of transfer on a number of threads.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bandwidth {
+    /// What moves.
+    pub transfer: Transfer,
+    /// On so many threads, each on a core of its own.
+    pub threads: u32,
+    /// Bytes a second, counted as STREAM counts; [`Transfer::traffic`] says what really moves.
+    pub bytes_per_second: Sample,
+}
+
+/// Arrays that are four times what the caches hold, and not more than the memory lends.
+fn elements(effort: Effort, machine: &Machine) -> usize {
+    let wanted: u64 = match effort {
+        Effort::Quick => 192 << 20,
+        Effort::Normal => 256 << 20,
+        Effort::Thorough => 512 << 20,
+    };
+    let room = machine.available_memory_bytes.unwrap_or(1 << 30) / 6;
+    usize::try_from(wanted.min(room) / 8).unwrap_or(1 << 20)
+}
+
+pub fn measure(effort: Effort, machine: &Machine, cores: &[usize]) -> Vec<Bandwidth> {
+    let elements = elements(effort, machine);
+    let mut counts: Vec<usize> = match effort {
+        Effort::Thorough => (1..=cores.len()).collect(),
+        Effort::Quick | Effort::Normal => {
+            std::iter::successors(Some(1), |n| Some(n * 2)).take_while(|n| *n < cores.len()).collect()
+        }
+    };
+    if counts.last() != Some(&cores.len()) {
+        counts.push(cores.len());
+    }
+    let mut found = Vec::new();
+    for threads in counts {
+        let part = elements / threads;
+        for transfer in Transfer::all() {
+            let seconds = timed(
+                &cores[..threads],
+                effort.goes(),
+                &|_| [vec![1.0; part], vec![2.0; part], vec![0.0; part]],
+                &|[a, b, c]| go(*transfer, a, b, c),
+            );
+            let bytes = (transfer.words() * part * threads * 8) as f64;
+            let rates: Vec<f64> = seconds.iter().map(|seconds| bytes / seconds).collect();
+            found.extend(Sample::of(&rates).map(|bytes_per_second| Bandwidth {
+                transfer: *transfer,
+                threads: threads as u32,
+                bytes_per_second,
+            }));
+        }
+    }
+    found
+}
+
+fn go(transfer: Transfer, a: &mut [f64], b: &[f64], c: &[f64]) {
+    let scale = black_box(3.0);
+    match transfer {
+        Transfer::Read => {
+            black_box(sum(a));
+        }
+        Transfer::Write => a.fill(scale),
+        Transfer::Copy => copy(a, b),
+        Transfer::Triad => {
+            for ((a, b), c) in a.iter_mut().zip(b).zip(c) {
+                *a = *b + scale * *c;
+            }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Transfer::WritePast => past::write(a, scale),
+        #[cfg(target_arch = "x86_64")]
+        Transfer::CopyPast => past::copy(a, b),
+        #[cfg(target_arch = "x86_64")]
+        Transfer::TriadPast => past::triad(a, b, c, scale),
+        #[cfg(not(target_arch = "x86_64"))]
+        Transfer::WritePast | Transfer::CopyPast | Transfer::TriadPast => {}
+    }
+    black_box(&a);
+}
+
+/// Adds nothing, of which the compiler does not know that it is nothing: else it would call `memcpy`, which may store
+/// past the caches.
+fn copy(a: &mut [f64], b: &[f64]) {
+    let nothing = black_box(0.0);
+    for (a, b) in a.iter_mut().zip(b) {
+        *a = *b + nothing;
+    }
+}
+
+/// Sixteen sums at a time: the adder does not limit.
+fn sum(a: &[f64]) -> f64 {
+    let mut lanes = [0.0; 16];
+    for chunk in a.chunks_exact(16) {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane += *value;
+        }
+    }
+    lanes.iter().sum()
+}
+
+/// Reads whole words in order, as wide as the processor can.
+pub fn read_all(words: &[u64]) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx2")]
+        fn with_avx2(words: &[u64]) -> u64 {
+            lanes::<32>(words)
+        }
+        #[target_feature(enable = "avx512f")]
+        fn with_avx512(words: &[u64]) -> u64 {
+            lanes::<64>(words)
+        }
+        if std::arch::is_x86_feature_detected!("avx512f") {
+            // SAFETY: the processor has it.
+            return unsafe { with_avx512(words) };
+        }
+        if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor has it.
+            return unsafe { with_avx2(words) };
+        }
+    }
+    lanes::<16>(words)
+}
+
+#[inline(always)]
+fn lanes<const N: usize>(words: &[u64]) -> u64 {
+    let mut lanes = [0_u64; N];
+    for chunk in words.chunks_exact(N) {
+        for (lane, word) in lanes.iter_mut().zip(chunk) {
+            *lane = lane.wrapping_add(*word);
+        }
+    }
+    lanes.iter().fold(0, |sum, lane| sum.wrapping_add(*lane))
+}
+
+/// Stores past the caches (`movntpd`), which every x86-64 processor has.
+#[cfg(target_arch = "x86_64")]
+mod past {
+    use std::arch::x86_64::{_mm_add_pd, _mm_loadu_pd, _mm_mul_pd, _mm_set1_pd, _mm_sfence, _mm_stream_pd};
+
+    /// The part of a slice that begins at a multiple of 16 bytes, in pairs.
+    fn pairs(a: &mut [f64]) -> (usize, usize) {
+        let skip = a.as_ptr().align_offset(16).min(a.len());
+        (skip, (a.len() - skip) / 2)
+    }
+
+    pub fn write(a: &mut [f64], value: f64) {
+        let (skip, pairs) = pairs(a);
+        // SAFETY: every pair lies within the slice, at a multiple of 16 bytes.
+        unsafe {
+            let wide = _mm_set1_pd(value);
+            let to = a.as_mut_ptr().add(skip);
+            for pair in 0..pairs {
+                _mm_stream_pd(to.add(2 * pair), wide);
+            }
+            _mm_sfence();
+        }
+    }
+
+    pub fn copy(a: &mut [f64], b: &[f64]) {
+        assert!(b.len() >= a.len());
+        let (skip, pairs) = pairs(a);
+        // SAFETY: every pair lies within both slices; stores are at multiples of 16 bytes, loads need not be.
+        unsafe {
+            let (to, from) = (a.as_mut_ptr().add(skip), b.as_ptr().add(skip));
+            for pair in 0..pairs {
+                _mm_stream_pd(to.add(2 * pair), _mm_loadu_pd(from.add(2 * pair)));
+            }
+            _mm_sfence();
+        }
+    }
+
+    pub fn triad(a: &mut [f64], b: &[f64], c: &[f64], scale: f64) {
+        assert!(b.len() >= a.len() && c.len() >= a.len());
+        let (skip, pairs) = pairs(a);
+        // SAFETY: every pair lies within the three slices; stores are at multiples of 16 bytes, loads need not be.
+        unsafe {
+            let wide = _mm_set1_pd(scale);
+            let to = a.as_mut_ptr().add(skip);
+            let (b, c) = (b.as_ptr().add(skip), c.as_ptr().add(skip));
+            for pair in 0..pairs {
+                let product = _mm_mul_pd(wide, _mm_loadu_pd(c.add(2 * pair)));
+                _mm_stream_pd(to.add(2 * pair), _mm_add_pd(_mm_loadu_pd(b.add(2 * pair)), product));
+            }
+            _mm_sfence();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_transfer_does_what_its_name_says_whatever_the_alignment() {
+        for offset in 0..3 {
+            for transfer in Transfer::all() {
+                let (b, c) = (vec![2.0; 133], vec![5.0; 133]);
+                let mut a = vec![1.0; 133 + offset];
+                go(*transfer, &mut a[offset..], &b, &c);
+                let expected = match transfer {
+                    Transfer::Read => 1.0,
+                    Transfer::Write | Transfer::WritePast => 3.0,
+                    Transfer::Copy | Transfer::CopyPast => 2.0,
+                    Transfer::Triad | Transfer::TriadPast => 17.0,
+                };
+                // Elements before and after the aligned part may be left out by those that store past the caches.
+                assert!(
+                    a[offset + 1..offset + 132].iter().all(|value| *value == expected),
+                    "{transfer:?} {a:?}"
+                );
+                assert!(a[..offset].iter().all(|value| *value == 1.0));
+            }
+        }
+        assert_eq!(sum(&vec![1.0; 128]), 128.0);
+        assert_eq!(read_all(&[2; 64]), 128);
+    }
+}

@@ -1,0 +1,157 @@
+//! `sprag probe`: what this machine really does.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use serde_json::json;
+use sprag_measure::machine;
+use sprag_measure::probe::{Effort, Options, probe};
+use sprag_train::kernels::{Matrix, MatrixMut, Precision, matmul};
+
+use super::{print_json, println_or_stop};
+use crate::context::Context;
+use crate::exit_code::ExitCode;
+use crate::machine::{changes, file, page, words};
+
+/// Measure what this machine really does, beside what is presented
+///
+/// Memory bandwidth by kind and threads, latency and bandwidth over the working set, the peaks of arithmetic that are
+/// reached, matrix products, floor costs, power where it can be read. Every figure has its spread and number of goes. The
+/// result is kept as a machine file; a repeated probe says what changed.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: sprag probe --quick
+         sprag probe --report probe.html")]
+pub struct Args {
+    /// End within 20 s
+    #[arg(long, conflicts_with = "thorough")]
+    quick: bool,
+    /// More goes, larger memory, all numbers of threads; takes minutes
+    #[arg(long)]
+    thorough: bool,
+    /// Machine file to write [default: one named after the machine, in ~/.local/share/sprag/machines]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Also write a page with the roofline and the steps of the caches
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Measures, shows, keeps.
+pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
+    let effort = match (args.quick, args.thorough) {
+        (true, _) => Effort::Quick,
+        (_, true) => Effort::Thorough,
+        _ => Effort::Normal,
+    };
+    let folder = match args.out.as_ref().and_then(|out| out.parent()) {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        Some(_) => PathBuf::from("."),
+        None => file::folder(&context.environment)?,
+    };
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let path = args.out.map_or_else(|| file::of(&machine::facts(), &context.environment), Ok)?;
+    // What cannot be replaced is found out before minutes are spent.
+    let earlier = file::read(&path)?;
+    let products = Products::default();
+    let multiply = |shape: [u32; 3], precision: &str, time: Duration| products.rate(shape, precision, time);
+    let options = Options { effort, folder: folder.clone(), multiply: Some(&multiply) };
+    let told = context.terminal.live;
+    let found = probe(&options, &mut |step| {
+        if told {
+            // Progress that cannot be shown costs nothing.
+            let _ = write!(std::io::stderr(), "\r\u{1b}[Kmeasuring {step} ...");
+        }
+    });
+    if told {
+        let _ = write!(std::io::stderr(), "\r\u{1b}[K");
+    }
+    let changed = earlier.as_ref().map(|earlier| changes::changes(earlier, &found));
+    file::write(&path, &found, earlier.as_ref())?;
+    if let Some(report) = &args.report {
+        write_page(report, &page::render(&found))?;
+    }
+    if args.json {
+        print_json(
+            &json!({ "file": path, "probe": found, "changes": changed, "doubts": words::doubts(&found) }),
+        )?;
+        return Ok(ExitCode::Success);
+    }
+    for line in words::lines(&found) {
+        println_or_stop(&line)?;
+    }
+    if let (Some(earlier), Some(changed)) = (&earlier, &changed) {
+        for line in words::changed(changed, &earlier.at) {
+            println_or_stop(&line)?;
+        }
+    }
+    println_or_stop(&format!("kept      {} ({:.0} s)", path.display(), found.seconds))?;
+    if let Some(report) = &args.report {
+        println_or_stop(&format!("report    {}", report.display()))?;
+    }
+    Ok(ExitCode::Success)
+}
+
+fn write_page(path: &Path, html: &str) -> anyhow::Result<()> {
+    let partial = path.with_extension("html.partial");
+    std::fs::write(&partial, html)
+        .and_then(|()| std::fs::rename(&partial, path))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Matrix products by the kernels that candidates train with, on all threads.
+#[derive(Default)]
+struct Products {
+    /// Factors and result, made once a shape.
+    factors: RefCell<BTreeMap<[u32; 3], [Vec<f32>; 3]>>,
+}
+
+impl Products {
+    /// Operations a second over about so long, once for nothing before.
+    fn rate(&self, shape: [u32; 3], precision: &str, time: Duration) -> Option<f64> {
+        let precision = match precision {
+            "fp32" => Precision::Fp32,
+            // Elsewhere it is emulated, which says nothing of the machine.
+            "bf16" if Precision::bf16_is_fast() => Precision::Bf16,
+            _ => return None,
+        };
+        let [m, n, k] = shape.map(|size| size as usize);
+        let mut factors = self.factors.borrow_mut();
+        let [a, b, out] = factors.entry(shape).or_insert_with(|| {
+            let numbers = |count: usize| (0..count).map(|at| ((at % 7) as f32 - 3.0) * 0.1).collect();
+            [numbers(m * k), numbers(k * n), vec![0.0; m * n]]
+        });
+        let mut once = || {
+            matmul(MatrixMut::new(out, m, n), Matrix::new(a, m, k), Matrix::new(b, k, n), false, precision);
+        };
+        once();
+        let began = Instant::now();
+        let mut count = 0_u32;
+        while count == 0 || began.elapsed() < time {
+            once();
+            count += 1;
+        }
+        let operations = 2.0 * f64::from(count) * (m * n * k) as f64;
+        Some(operations / began.elapsed().as_secs_f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_are_timed_in_what_the_processor_multiplies_itself() {
+        let products = Products::default();
+        let rate = |precision| products.rate([33, 17, 65], precision, Duration::from_millis(1));
+        assert!(rate("fp32").is_some_and(|rate| rate > 1e5));
+        assert_eq!(rate("bf16").is_some(), Precision::bf16_is_fast());
+        assert_eq!(rate("fp8"), None);
+    }
+}

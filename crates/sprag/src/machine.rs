@@ -1,0 +1,6 @@
+//! What `sprag probe` found, for people: as lines, as a page with pictures, and beside an earlier one.
+
+pub mod changes;
+pub mod file;
+pub mod page;
+pub mod words;
