@@ -36,7 +36,7 @@ pub fn render(probe: &Probe) -> String {
          the system says that a cache ends.</figcaption>\n</figure>\n<figure>\n",
     );
     html.push_str(&machine::reading(probe).unwrap_or_default());
-    html.push_str("<figcaption>What one core reads in order.</figcaption>\n</figure></div>\n</section>\n<section>\n<h2>Figures</h2>\n<div class=\"scroll\"><pre>");
+    html.push_str("<figcaption>What one core reads in order.</figcaption>\n</figure></div>\n</section>\n<section>\n<h2>Figures</h2>\n<div class=\"scroll\"><pre style=\"max-height: none\">");
     html.push_str(&escape(&words::lines(probe).join("\n")));
     html.push_str("</pre></div>\n</section>\n</main>\n</body>\n</html>\n");
     html

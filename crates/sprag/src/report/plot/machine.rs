@@ -80,14 +80,17 @@ impl Picture<'_> {
                 ),
             );
         }
-        for (value, name) in self.marks.iter().filter(|(value, _)| x.covers(value.log(self.base))) {
+        for (number, (value, name)) in
+            self.marks.iter().filter(|(value, _)| x.covers(value.log(self.base))).enumerate()
+        {
             let at = x.at(value.log(self.base));
             push(
                 &mut svg,
                 format_args!(
                     "<line class=\"curve parent\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{bottom:.1}\" y2=\"{top:.1}\"/>\
                      <text class=\"tick mid\" x=\"{at:.1}\" y=\"{:.1}\">{}</text>",
-                    top + 10.0,
+                    // Names of neighbours do not lie on each other.
+                    top + 10.0 + 13.0 * (number % 2) as f64,
                     escape(name)
                 ),
             );
