@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod machine;
+pub mod plan;
 pub mod probe;
 pub mod process;
 pub mod stats;

@@ -14,6 +14,7 @@ pub mod log;
 pub mod mcp;
 pub mod merge;
 pub mod noise;
+pub mod plan;
 pub mod probe;
 pub mod quickstart;
 pub mod report;

@@ -69,6 +69,7 @@ enum Command {
     Data(commands::data::Args),
     Doctor(commands::doctor::Args),
     Probe(commands::probe::Args),
+    Plan(commands::plan::Args),
     #[command(hide = true)]
     Train(commands::train::Args),
     #[command(hide = true)]
@@ -113,6 +114,7 @@ fn dispatch(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
         Command::Data(args) => commands::data::run(args, context),
         Command::Doctor(args) => commands::doctor::run(args, context),
         Command::Probe(args) => commands::probe::run(args, context),
+        Command::Plan(args) => commands::plan::run(args, context),
         Command::Train(args) => commands::train::run(args),
         Command::SandboxExec(args) => {
             let _ = commands::sandbox_exec::run(args);

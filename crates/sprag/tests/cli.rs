@@ -524,3 +524,69 @@ fn what_is_no_machine_file_is_not_overwritten() {
         assert_eq!(fs::read_to_string(&file).unwrap(), text);
     }
 }
+
+#[test]
+fn a_plan_says_first_whether_a_model_fits_and_every_formula() {
+    let place = Place::empty();
+    let text = place.done(&["plan", "llama-3-70b", "--machine", "RTX 4090"]).out;
+    assert!(text.starts_with("DOES NOT FIT"), "{text}");
+    for part in ["would fit", "x 4.85 bits / 8", "if it fitted: ", "ceiling", "datasheet"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let plan = place.json(&["plan", "llama-3-8b", "--quant", "f16", "--machine", "RTX 4090", "--json"]);
+    assert_eq!(plan["fits"], true);
+    let decode = &plan["decode_tokens_per_second"];
+    assert!(decode["expected"].as_f64() < decode["ceiling"].as_f64(), "{plan}");
+
+    let config = place.path("model/config.json");
+    fs::create_dir(place.path("model")).unwrap();
+    let fields = r#"{"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "intermediate_size": 128, "vocab_size": 100}"#;
+    fs::write(&config, fields).unwrap();
+    let config = config.to_string_lossy().into_owned();
+    let numbers = ["--bandwidth", "100", "--tflops", "10", "--memory", "16"];
+    let text = place.done(&[&["plan", &config][..], &numbers].concat()).out;
+    assert!(text.starts_with("FITS") && text.contains("model         model: "), "{text}");
+
+    let compared =
+        place.done(&["plan", "compare", "qwen3.5-397b-a17b", "--machines", "M5 Ultra,RTX 5090"]).out;
+    assert!(compared.contains("PROJECTED") && compared.contains("NO  "), "{compared}");
+    let listed = place.done(&["plan", "list"]).out;
+    assert!(listed.contains("Q4_0      4.5000 bits") && listed.contains("Gemma-3-27B"), "{listed}");
+
+    let unprobed = place.sprag(&["plan", "llama-3-8b"]);
+    assert!(unprobed.err.contains("sprag probe --quick"), "{}", unprobed.err);
+    for (words, said) in [
+        (vec!["plan"], "no model is named"),
+        (vec!["plan", "llama-9", "--machine", "H200"], "no model that is known"),
+        (vec!["plan", "llama-3-8b", "--machine", "m4 max"], "M4 Max 40-core"),
+        (vec!["plan", "llama-3-8b", "--quant", "q9"], "known are F32"),
+    ] {
+        let answer = place.sprag(&words);
+        assert!(answer.status != 0 && answer.err.contains(said), "{words:?}: {}", answer.err);
+    }
+}
+
+#[test]
+fn a_planner_is_graded_against_a_table() {
+    let place = Place::empty();
+    let file = place.path("published.csv");
+    let mut table = "device,device_class,nodes,mem_bw_GBps,model,quant,active_bytes_per_token_GB,kv_bytes_per_ctx_token,context,tg_tps\n".to_owned();
+    for (card, bandwidth) in [("a", 400.0), ("b", 600.0), ("c, new", 800.0)] {
+        for gigabytes in [4.64, 8.0, 15.0, 41.8] {
+            let rate = 0.7 * bandwidth / gigabytes;
+            table += &format!(
+                "\"{card}\",nvidia-cuda,1,{bandwidth},Llama-3-8B,Q4,{gigabytes},131072,1024 gen,{rate}\n"
+            );
+        }
+    }
+    fs::write(&file, &table).unwrap();
+    let word = file.to_string_lossy().into_owned();
+    let grade = place.json(&["plan", "grade", &word, "--json"]);
+    assert_eq!((grade["rows"].as_array().unwrap().len(), grade["above_roofline"].as_u64()), (12, Some(0)));
+    assert!(grade["decode_mdape"].as_f64().unwrap() < 0.2, "{grade}");
+    assert_eq!(grade["by_class"]["nvidia-cuda"]["rows"], 12);
+    fs::write(&file, table.replacen("400", "fast", 1)).unwrap();
+    let answer = place.sprag(&["plan", "grade", &word]);
+    assert!(answer.err.contains("line 2: `mem_bw_GBps`"), "{}", answer.err);
+}
