@@ -31,6 +31,8 @@ const ATTEMPTS: u32 = 5;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Longest wait where no time is told.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// The host that tells what an answer cost, when it is asked to.
+const TELLS_COST: &str = "openrouter.ai";
 /// How long a server may take to say which models it has.
 const GREETING: Duration = Duration::from_secs(15);
 
@@ -98,7 +100,7 @@ impl ChatSpec {
     /// # Errors
     /// Cause and next step: nobody listens, the key is missing or refused, a limit cannot be kept.
     pub fn check(&self, environment: &[(OsString, OsString)], limits: &AskingLimits) -> Result<(), String> {
-        if limits.max_usd.is_some() && self.host != "openrouter.ai" {
+        if limits.max_usd.is_some() && self.host != TELLS_COST {
             return Err(
                 "a server does not tell what it costs; limit it with `--max-tokens` instead of `--max-usd`"
                     .into(),
@@ -249,7 +251,10 @@ impl ChatProposer {
                     self.limits.agent_timeout.as_secs()
                 )));
             };
-            let body = wire::request(self.spec.dialect, &talk.model, &talk.turns, talk.extras);
+            let mut body = wire::request(self.spec.dialect, &talk.model, &talk.turns, talk.extras);
+            if self.spec.host == TELLS_COST {
+                body["usage"] = serde_json::json!({ "include": true });
+            }
             let mut reply = Reply::default();
             let result = talk.http.ask(&self.spec, &body, left, talk.brief.cancel, &mut reply);
             *spent = spent.plus(Spending { turns: Some(1), ..reply.spending });
