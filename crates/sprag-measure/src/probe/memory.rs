@@ -1,7 +1,7 @@
 //! Bandwidth of main memory, by kind of transfer and number of threads.
 //!
 //! STREAM counts the bytes that a program asks for. A store to a line that is not in the cache reads it first
-//! (write-allocate), so plain stores move more than is counted; stores past the caches do not. Both are named.
+//! (write-allocate), so plain stores may move more than is counted; stores past the caches do not. Both are named.
 
 use std::hint::black_box;
 
@@ -51,7 +51,8 @@ impl Transfer {
         }
     }
 
-    /// Bytes that really move for each that is counted.
+    /// Bytes that move for each that is counted, where a store of a line that is not cached reads it first. Some processors
+    /// know better for long runs of stores.
     pub fn traffic(self) -> f64 {
         match self {
             Transfer::Write => 2.0,
@@ -82,7 +83,7 @@ pub struct Bandwidth {
     pub transfer: Transfer,
     /// On so many threads, each on a core of its own.
     pub threads: u32,
-    /// Bytes a second, counted as STREAM counts; [`Transfer::traffic`] says what really moves.
+    /// Bytes a second, counted as STREAM counts; [`Transfer::traffic`] says what moves besides.
     pub bytes_per_second: Sample,
 }
 

@@ -43,8 +43,9 @@ pub fn of(facts: &BTreeMap<String, String>, environment: &Environment) -> anyhow
 pub fn measured(probe: &Probe) -> BTreeMap<String, String> {
     let giga = |value: f64, unit: &str| format!("{:.1} G{unit}", value / 1e9);
     let mut facts = BTreeMap::from([("probed_at".to_owned(), probe.at.clone())]);
-    facts
-        .extend(probe.memory_ceiling().map(|most| ("measured_memory_traffic".to_owned(), giga(most, "B/s"))));
+    facts.extend(
+        probe.memory_ceiling().map(|most| ("measured_memory_bandwidth".to_owned(), giga(most, "B/s"))),
+    );
     for precision in ["fp32", "bf16"] {
         facts.extend(
             probe.peak(precision).map(|peak| (format!("measured_{precision}_peak"), giga(peak, "FLOP/s"))),
@@ -105,8 +106,8 @@ mod tests {
         let told = measured(&probe);
         assert_eq!(told["measured_fp32_peak"], "240.0 GFLOP/s");
         assert_eq!(
-            (told["measured_memory_traffic"].as_str(), told["measured_fp32_ridge"].as_str()),
-            ("40.0 GB/s", "6.0 FLOP a byte")
+            (told["measured_memory_bandwidth"].as_str(), told["measured_fp32_ridge"].as_str()),
+            ("35.0 GB/s", "6.9 FLOP a byte")
         );
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("machines/here.toml");

@@ -27,7 +27,7 @@ pub fn render(probe: &Probe) -> String {
     html.push_str(&machine::roofline(probe).unwrap_or_default());
     html.push_str(
         "<figcaption>Under the slope memory limits, under the roof arithmetic. The roof is the highest peak that was \
-         reached, the slope the most bytes that moved.</figcaption>\n</figure>\n</section>\n<section>\n<h2>Where the caches \
+         reached, the slope the most bytes that surely moved.</figcaption>\n</figure>\n</section>\n<section>\n<h2>Where the caches \
          end</h2>\n<div class=\"pair\"><figure>\n",
     );
     html.push_str(&machine::latency(probe).unwrap_or_default());
