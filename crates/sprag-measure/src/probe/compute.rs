@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::threads::timed;
+use super::threads::{timed, visits};
 use super::{Effort, Sample};
 
 /// What multiplies.
@@ -101,22 +101,31 @@ fn kernels() -> Vec<Kernel> {
 
 /// On one core and on all.
 pub fn measure(effort: Effort, cores: &[usize]) -> Vec<Arithmetic> {
-    let mut found = Vec::new();
-    for kernel in kernels() {
-        for threads in if cores.len() > 1 { vec![1, cores.len()] } else { vec![1] } {
+    let kernels: Vec<(Kernel, u64)> = kernels()
+        .into_iter()
+        .map(|kernel| {
             let rounds = rounds(&kernel, effort.go());
-            let seconds = timed(&cores[..threads], effort.goes(), &|_| (), &|()| (kernel.run)(rounds));
-            let operations = kernel.operations * rounds as f64 * threads as f64;
-            let rates: Vec<f64> = seconds.iter().map(|seconds| operations / seconds).collect();
-            found.extend(Sample::of(&rates).map(|operations_per_second| Arithmetic {
-                precision: kernel.precision.to_owned(),
-                unit: kernel.unit,
-                threads: threads as u32,
-                operations_per_second,
-            }));
-        }
-    }
-    found
+            (kernel, rounds)
+        })
+        .collect();
+    let counts = if cores.len() > 1 { vec![1, cores.len()] } else { vec![1] };
+    let works: Vec<(&(Kernel, u64), usize)> =
+        kernels.iter().flat_map(|kernel| counts.iter().map(move |threads| (kernel, *threads))).collect();
+    let rates = visits(effort, works.len(), &mut |at, goes| {
+        let ((kernel, rounds), threads) = works[at];
+        let seconds = timed(&cores[..threads], goes, &|_| (), &|()| (kernel.run)(*rounds));
+        let operations = kernel.operations * *rounds as f64 * threads as f64;
+        seconds.iter().map(|seconds| operations / seconds).collect()
+    });
+    let one = |(((kernel, _), threads), rates): (&(&(Kernel, u64), usize), Vec<f64>)| {
+        Some(Arithmetic {
+            precision: kernel.precision.to_owned(),
+            unit: kernel.unit,
+            threads: *threads as u32,
+            operations_per_second: Sample::of(&rates)?,
+        })
+    };
+    works.iter().zip(rates).filter_map(one).collect()
 }
 
 /// As many as take about so long.

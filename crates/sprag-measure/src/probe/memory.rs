@@ -7,7 +7,7 @@ use std::hint::black_box;
 
 use serde::{Deserialize, Serialize};
 
-use super::threads::timed;
+use super::threads::{timed, visits};
 use super::{Effort, Sample};
 use crate::machine::Machine;
 
@@ -109,26 +109,26 @@ pub fn measure(effort: Effort, machine: &Machine, cores: &[usize]) -> Vec<Bandwi
     if counts.last() != Some(&cores.len()) {
         counts.push(cores.len());
     }
-    let mut found = Vec::new();
-    for threads in counts {
+    let works: Vec<(usize, Transfer)> = counts
+        .iter()
+        .flat_map(|threads| Transfer::all().iter().map(|transfer| (*threads, *transfer)))
+        .collect();
+    let rates = visits(effort, works.len(), &mut |at, goes| {
+        let (threads, transfer) = works[at];
         let part = elements / threads;
-        for transfer in Transfer::all() {
-            let seconds = timed(
-                &cores[..threads],
-                effort.goes(),
-                &|_| [vec![1.0; part], vec![2.0; part], vec![0.0; part]],
-                &|[a, b, c]| go(*transfer, a, b, c),
-            );
-            let bytes = (transfer.words() * part * threads * 8) as f64;
-            let rates: Vec<f64> = seconds.iter().map(|seconds| bytes / seconds).collect();
-            found.extend(Sample::of(&rates).map(|bytes_per_second| Bandwidth {
-                transfer: *transfer,
-                threads: threads as u32,
-                bytes_per_second,
-            }));
-        }
-    }
-    found
+        let seconds = timed(
+            &cores[..threads],
+            goes,
+            &|_| [vec![1.0; part], vec![2.0; part], vec![0.0; part]],
+            &|[a, b, c]| go(transfer, a, b, c),
+        );
+        let bytes = (transfer.words() * part * threads * 8) as f64;
+        seconds.iter().map(|seconds| bytes / seconds).collect()
+    });
+    let one = |((threads, transfer), rates): ((usize, Transfer), Vec<f64>)| {
+        Some(Bandwidth { transfer, threads: threads as u32, bytes_per_second: Sample::of(&rates)? })
+    };
+    works.into_iter().zip(rates).filter_map(one).collect()
 }
 
 fn go(transfer: Transfer, a: &mut [f64], b: &[f64], c: &[f64]) {
@@ -211,25 +211,49 @@ fn lanes<const N: usize>(words: &[u64]) -> u64 {
     lanes.iter().fold(0, |sum, lane| sum.wrapping_add(*lane))
 }
 
-/// Stores past the caches (`movntpd`), which every x86-64 processor has.
+/// Stores past the caches (`movntpd`): whole lines at a time where the processor has AVX-512, else pairs of numbers, which
+/// every x86-64 processor has.
 #[cfg(target_arch = "x86_64")]
 mod past {
-    use std::arch::x86_64::{_mm_add_pd, _mm_loadu_pd, _mm_mul_pd, _mm_set1_pd, _mm_sfence, _mm_stream_pd};
+    use std::arch::x86_64::{
+        _mm_add_pd, _mm_loadu_pd, _mm_mul_pd, _mm_set1_pd, _mm_sfence, _mm_stream_pd, _mm512_add_pd,
+        _mm512_loadu_pd, _mm512_mul_pd, _mm512_set1_pd, _mm512_stream_pd,
+    };
 
-    /// The part of a slice that begins at a multiple of 16 bytes, in pairs.
-    fn pairs(a: &mut [f64]) -> (usize, usize) {
-        let skip = a.as_ptr().align_offset(16).min(a.len());
-        (skip, (a.len() - skip) / 2)
+    /// Bytes of a line, and numbers in it.
+    const LINE: usize = 64;
+    const NUMBERS: usize = LINE / 8;
+
+    fn wide() -> bool {
+        std::arch::is_x86_feature_detected!("avx512f")
+    }
+
+    /// Numbers before the first line that begins in a slice, and whole lines from there.
+    fn lines(a: &[f64]) -> (usize, usize) {
+        let skip = a.as_ptr().align_offset(LINE).min(a.len());
+        (skip, (a.len() - skip) / NUMBERS)
     }
 
     pub fn write(a: &mut [f64], value: f64) {
-        let (skip, pairs) = pairs(a);
-        // SAFETY: every pair lies within the slice, at a multiple of 16 bytes.
+        let (skip, lines) = lines(a);
+        #[target_feature(enable = "avx512f")]
+        unsafe fn whole(to: *mut f64, lines: usize, value: f64) {
+            let value = _mm512_set1_pd(value);
+            for line in 0..lines {
+                // SAFETY: the caller gives so many whole lines.
+                unsafe { _mm512_stream_pd(to.add(line * NUMBERS), value) };
+            }
+        }
+        // SAFETY: lines lie within the slice and begin at multiples of 64 bytes; wide stores only where they are known.
         unsafe {
-            let wide = _mm_set1_pd(value);
             let to = a.as_mut_ptr().add(skip);
-            for pair in 0..pairs {
-                _mm_stream_pd(to.add(2 * pair), wide);
+            if wide() {
+                whole(to, lines, value);
+            } else {
+                let value = _mm_set1_pd(value);
+                for pair in 0..lines * NUMBERS / 2 {
+                    _mm_stream_pd(to.add(2 * pair), value);
+                }
             }
             _mm_sfence();
         }
@@ -237,12 +261,25 @@ mod past {
 
     pub fn copy(a: &mut [f64], b: &[f64]) {
         assert!(b.len() >= a.len());
-        let (skip, pairs) = pairs(a);
-        // SAFETY: every pair lies within both slices; stores are at multiples of 16 bytes, loads need not be.
+        let (skip, lines) = lines(a);
+        #[target_feature(enable = "avx512f")]
+        unsafe fn whole(to: *mut f64, from: *const f64, lines: usize) {
+            for line in 0..lines {
+                let at = line * NUMBERS;
+                // SAFETY: the caller gives so many whole lines of both.
+                unsafe { _mm512_stream_pd(to.add(at), _mm512_loadu_pd(from.add(at))) };
+            }
+        }
+        // SAFETY: lines lie within both slices; stores begin at multiples of 64 bytes, loads need not; wide ones only
+        // where they are known.
         unsafe {
             let (to, from) = (a.as_mut_ptr().add(skip), b.as_ptr().add(skip));
-            for pair in 0..pairs {
-                _mm_stream_pd(to.add(2 * pair), _mm_loadu_pd(from.add(2 * pair)));
+            if wide() {
+                whole(to, from, lines);
+            } else {
+                for pair in 0..lines * NUMBERS / 2 {
+                    _mm_stream_pd(to.add(2 * pair), _mm_loadu_pd(from.add(2 * pair)));
+                }
             }
             _mm_sfence();
         }
@@ -250,15 +287,32 @@ mod past {
 
     pub fn triad(a: &mut [f64], b: &[f64], c: &[f64], scale: f64) {
         assert!(b.len() >= a.len() && c.len() >= a.len());
-        let (skip, pairs) = pairs(a);
-        // SAFETY: every pair lies within the three slices; stores are at multiples of 16 bytes, loads need not be.
+        let (skip, lines) = lines(a);
+        #[target_feature(enable = "avx512f")]
+        unsafe fn whole(to: *mut f64, [b, c]: [*const f64; 2], lines: usize, scale: f64) {
+            let scale = _mm512_set1_pd(scale);
+            for line in 0..lines {
+                let at = line * NUMBERS;
+                // SAFETY: the caller gives so many whole lines of all three.
+                unsafe {
+                    let product = _mm512_mul_pd(scale, _mm512_loadu_pd(c.add(at)));
+                    _mm512_stream_pd(to.add(at), _mm512_add_pd(_mm512_loadu_pd(b.add(at)), product));
+                }
+            }
+        }
+        // SAFETY: lines lie within the three slices; stores begin at multiples of 64 bytes, loads need not; wide ones only
+        // where they are known.
         unsafe {
-            let wide = _mm_set1_pd(scale);
             let to = a.as_mut_ptr().add(skip);
             let (b, c) = (b.as_ptr().add(skip), c.as_ptr().add(skip));
-            for pair in 0..pairs {
-                let product = _mm_mul_pd(wide, _mm_loadu_pd(c.add(2 * pair)));
-                _mm_stream_pd(to.add(2 * pair), _mm_add_pd(_mm_loadu_pd(b.add(2 * pair)), product));
+            if wide() {
+                whole(to, [b, c], lines, scale);
+            } else {
+                let scale = _mm_set1_pd(scale);
+                for pair in 0..lines * NUMBERS / 2 {
+                    let product = _mm_mul_pd(scale, _mm_loadu_pd(c.add(2 * pair)));
+                    _mm_stream_pd(to.add(2 * pair), _mm_add_pd(_mm_loadu_pd(b.add(2 * pair)), product));
+                }
             }
             _mm_sfence();
         }
@@ -282,9 +336,11 @@ mod tests {
                     Transfer::Copy | Transfer::CopyPast => 2.0,
                     Transfer::Triad | Transfer::TriadPast => 17.0,
                 };
-                // Elements before and after the aligned part may be left out by those that store past the caches.
+                // Less than a line at both ends may be left out by those that store past the caches.
+                let middle = &a[offset + 8..offset + 125];
+                assert!(middle.iter().all(|value| *value == expected), "{transfer:?} {a:?}");
                 assert!(
-                    a[offset + 1..offset + 132].iter().all(|value| *value == expected),
+                    a[offset..].iter().all(|value| [1.0, expected].contains(value)),
                     "{transfer:?} {a:?}"
                 );
                 assert!(a[..offset].iter().all(|value| *value == 1.0));

@@ -3,6 +3,8 @@
 use std::sync::Barrier;
 use std::time::Instant;
 
+use super::Effort;
+
 /// Processors that this process may use, by their numbers; just the count where they have none.
 pub fn usable() -> Vec<usize> {
     #[cfg(target_os = "linux")]
@@ -67,4 +69,47 @@ pub fn timed<T>(
         Some(end.duration_since(begin).as_secs_f64())
     };
     (0..goes as usize).filter_map(span).collect()
+}
+
+/// Times each of several works in visits, all of them before any is visited again: a machine that is disturbed for a
+/// moment is disturbed in some goes of many works, and not in all of one. The rates of each.
+pub fn visits(effort: Effort, works: usize, go: &mut dyn FnMut(usize, u32) -> Vec<f64>) -> Vec<Vec<f64>> {
+    const VISITS: u32 = 3;
+    let mut rates = vec![Vec::new(); works];
+    for visit in 0..VISITS {
+        let share = |visit: u32| effort.goes() * visit / VISITS;
+        let goes = share(visit + 1) - share(visit);
+        for (at, rates) in rates.iter_mut().enumerate().filter(|_| goes > 0) {
+            rates.extend(go(at, goes));
+        }
+    }
+    rates
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_work_has_all_of_its_goes_in_three_visits() {
+        let mut order = Vec::new();
+        let rates = visits(Effort::Quick, 2, &mut |at, goes| {
+            order.push((at, goes));
+            vec![1.0; goes as usize]
+        });
+        assert_eq!(order, [(0, 1), (1, 1), (0, 2), (1, 2), (0, 2), (1, 2)]);
+        assert_eq!(rates.iter().map(Vec::len).collect::<Vec<_>>(), [5, 5]);
+    }
+
+    #[test]
+    fn threads_begin_together_and_all_go() {
+        let cores = usable();
+        let counted = std::sync::atomic::AtomicU32::new(0);
+        let seconds = timed(&cores, 4, &|index| index, &|_| {
+            counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        });
+        assert_eq!(seconds.len(), 4);
+        // Once for nothing on each thread.
+        assert_eq!(counted.into_inner() as usize, 5 * cores.len());
+    }
 }
