@@ -53,7 +53,7 @@ impl Efficiency {
     }
 }
 
-/// Fitted to 89 rows of llama.cpp of 2024 on 14 NVIDIA devices (github.com/XiongjieDai/GPU-Benchmarks-on-LLM-Inference);
+/// Fitted to 89 rows of llama.cpp of 2024 on 16 NVIDIA devices (github.com/XiongjieDai/GPU-Benchmarks-on-LLM-Inference);
 /// `sprag plan grade` refits it without the device that it predicts.
 const NVIDIA: Efficiency = Efficiency {
     share: 0.94,
