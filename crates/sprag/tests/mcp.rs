@@ -282,6 +282,35 @@ fn a_client_that_leaves_takes_its_run_along_and_the_next_one_resumes_it() {
 }
 
 #[test]
+fn a_run_that_goes_on_elsewhere_is_joined() {
+    let mut client = Client::new(&[]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sprag"), client.place.path("task")).args([
+        "run",
+        "--proposer",
+        "inbox",
+        "--trials",
+        "1",
+        "--allow-unsandboxed",
+    ]);
+    command.env = client.place.environment();
+    let kill = client.kill.clone();
+    let elsewhere = std::thread::spawn(move || {
+        process::run(command, &Limits::default(), &kill, &mut |_, _| {}).unwrap().end
+    });
+    while client.call("status", json!({}))["standing"] != "waiting_for_proposal" {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(client.refusal("start", json!({})).contains("another sprag"));
+    assert!(client.refusal("stop", json!({})).contains("another program"));
+    assert!(client.call("brief", json!({}))["next"].as_str().unwrap().contains("`propose`"));
+    assert_eq!(client.call("propose", edit("50", "40"))["trial"], 1);
+    // What `start` was refused for is no news of the run.
+    assert_eq!(client.wait(json!({ "trial": 1 }))["outcome"], "win");
+    assert_eq!(client.wait(json!({}))["event"], "ended");
+    assert_eq!(elsewhere.join().unwrap(), End::Exited(0));
+}
+
+#[test]
 fn a_working_tree_is_checked_and_only_allowed_proposers_are_started() {
     let mut client = Client::new(&["--proposer", "patches:../ideas"]);
     let refused = client.refusal("start", json!({ "proposers": ["command:rm -rf ~"] }));

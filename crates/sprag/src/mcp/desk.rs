@@ -131,6 +131,8 @@ impl Desk {
         let began = Instant::now();
         while began.elapsed() < FIRST_LOOK {
             if let Some(Err(why)) = self.ended(RUN) {
+                // Told here, and not again by the next `wait`.
+                *self.work() = None;
                 return Err(why);
             }
             std::thread::sleep(LOOK);
@@ -259,7 +261,7 @@ impl Desk {
                 trial: waiting.trial,
                 wanted: wanted.to_owned(),
                 text,
-                next: propose(&waiting),
+                next: go_on("call `propose` with what the brief asks for"),
             });
         }
         let Recorded { state, page, .. } = self.recorded()?;
