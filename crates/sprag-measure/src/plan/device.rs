@@ -85,14 +85,15 @@ pub struct Device {
 
 type Row = (&'static str, DeviceClass, f64, Option<f64>, &'static [u32], Kind, &'static str);
 
-const NVIDIA: &str = "NVIDIA, product page and architecture paper of the card";
+const NVIDIA: &str =
+    "NVIDIA, architecture paper of the card: half precision, sums in single precision, dense";
 const APPLE: &str = "Apple, technical specifications of the machine";
 
 /// Name, class, GB/s, TFLOP/s, memory sizes in GB, kind, source.
 const ROWS: [Row; 44] = [
-    ("RTX 3060 12GB", DeviceClass::NvidiaCuda, 360.0, Some(51.2), &[12], Kind::Datasheet, NVIDIA),
+    ("RTX 3060 12GB", DeviceClass::NvidiaCuda, 360.0, Some(25.5), &[12], Kind::Datasheet, NVIDIA),
     ("RTX 3090", DeviceClass::NvidiaCuda, 936.0, Some(71.2), &[24], Kind::Datasheet, NVIDIA),
-    ("RTX 4060 Ti 16GB", DeviceClass::NvidiaCuda, 288.0, Some(88.0), &[16], Kind::Datasheet, NVIDIA),
+    ("RTX 4060 Ti 16GB", DeviceClass::NvidiaCuda, 288.0, Some(44.1), &[16], Kind::Datasheet, NVIDIA),
     ("RTX 4070 Ti", DeviceClass::NvidiaCuda, 504.0, Some(80.2), &[12], Kind::Datasheet, NVIDIA),
     ("RTX 4080", DeviceClass::NvidiaCuda, 717.0, Some(97.5), &[16], Kind::Datasheet, NVIDIA),
     ("RTX 4090", DeviceClass::NvidiaCuda, 1008.0, Some(165.2), &[24], Kind::Datasheet, NVIDIA),
