@@ -54,7 +54,7 @@ pub fn read(brief: &Brief<'_>) -> Result<Answer, Declined> {
 
 impl Answer {
     /// The proposal that it describes; `open` are the ideas as the brief numbers them.
-    pub fn into_proposal(self, brief: &Brief<'_>, open: &[&Idea]) -> Result<Proposal, Declined> {
+    pub fn into_proposal(self, brief: &Brief<'_>, open: &[Idea]) -> Result<Proposal, Declined> {
         if let Some(reason) = self.exhausted {
             return Err(Declined::Exhausted(one_line(&reason)));
         }
@@ -74,7 +74,7 @@ impl Answer {
     }
 }
 
-fn find(idea: &IdeaRef, open: &[&Idea]) -> Option<String> {
+fn find(idea: &IdeaRef, open: &[Idea]) -> Option<String> {
     match idea {
         IdeaRef::Number(number) => open.get(number.checked_sub(1)?).map(|idea| idea.text.clone()),
         IdeaRef::Text(text) => {

@@ -19,7 +19,6 @@ use std::time::{Duration, Instant};
 use self::http::{Http, Trouble};
 use self::keys::Key;
 use self::wire::{Dialect, Reply, Turn};
-use super::hypotheses::{self, Idea};
 use super::{AskingLimits, Brief, Declined, Proposal, Proposer, brief};
 use crate::record::Spending;
 
@@ -193,13 +192,7 @@ struct Talk<'a> {
 
 impl ChatProposer {
     fn ask(&self, brief: &Brief<'_>, began: Instant, spent: &mut Spending) -> Result<Proposal, Declined> {
-        let failed = |what: &str, cause: &dyn fmt::Display| Declined::Failed(format!("{what}: {cause}"));
-        let own = brief.task.dir.join(hypotheses::FILE);
-        let ideas = hypotheses::refresh(&own, brief.hypotheses)
-            .map_err(|cause| failed("read hypotheses.md", &cause))?;
-        let open: Vec<&Idea> = ideas.iter().filter(|idea| !idea.done).collect();
-        let text = brief::write(brief, &open, brief::Reader::Text)
-            .map_err(|cause| failed("write the brief", &cause))?;
+        let told = brief::tell(brief, brief::Reader::Text)?;
         let key = Key::find(&self.spec.host, &self.environment).map_err(Declined::Failed)?;
         let http = Http::new(&self.spec, key.as_ref(), self.limits.stall);
         let model = match &self.spec.model {
@@ -213,7 +206,7 @@ impl ChatProposer {
                     .ok_or_else(|| Declined::Failed("the server lists no model".into()))?
             }
         };
-        let turns = vec![Turn::user(text)];
+        let turns = vec![Turn::user(told.text)];
         let mut talk = Talk { http, model, began, turns, extras: true, brief };
         let mut complained = false;
         loop {
@@ -224,7 +217,7 @@ impl ChatProposer {
                 Ok(offer)
             });
             let problem = match offer {
-                Ok(offer) => return offer.into_answer().into_proposal(brief, &open),
+                Ok(offer) => return offer.into_answer().into_proposal(brief, &told.open),
                 Err(problem) => problem,
             };
             if complained {

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use sprag_measure::process::{self, End, Limits, Stream};
 
-use super::hypotheses::{self, Idea};
 use super::{Brief, Declined, Proposal, Proposer, answer, brief};
 
 /// The command proposer.
@@ -29,16 +28,9 @@ impl Proposer for CommandProposer {
     }
 
     fn propose(&mut self, brief: &Brief<'_>) -> Result<Proposal, Declined> {
-        let failed = |what: &str| {
-            let what = what.to_owned();
-            move |cause: std::io::Error| Declined::Failed(format!("{what}: {cause}"))
-        };
-        let own = brief.task.dir.join(hypotheses::FILE);
-        let ideas = hypotheses::refresh(&own, brief.hypotheses).map_err(failed("read hypotheses.md"))?;
-        let open: Vec<&Idea> = ideas.iter().filter(|idea| !idea.done).collect();
-        brief::write(brief, &open, brief::Reader::Files).map_err(failed("write the brief"))?;
+        let told = brief::tell(brief, brief::Reader::Files)?;
         self.run(brief)?;
-        answer::read(brief)?.into_proposal(brief, &open)
+        answer::read(brief)?.into_proposal(brief, &told.open)
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use sprag_measure::clock;
 
-use super::hypotheses::{self, Idea};
+use super::hypotheses::Idea;
 use super::offer::{Offer, Unusable};
 use super::{AskingLimits, Brief, Declined, Proposal, Proposer, admit, brief};
 use crate::record::TrialId;
@@ -144,14 +144,10 @@ impl Proposer for InboxProposer {
     }
 
     fn propose(&mut self, brief: &Brief<'_>) -> Result<Proposal, Declined> {
-        let failed =
-            |what: &'static str| move |cause: io::Error| Declined::Failed(format!("{what}: {cause}"));
-        let own = brief.task.dir.join(hypotheses::FILE);
-        let ideas = hypotheses::refresh(&own, brief.hypotheses).map_err(failed("read hypotheses.md"))?;
-        let open: Vec<&Idea> = ideas.iter().filter(|idea| !idea.done).collect();
-        brief::write(brief, &open, brief::Reader::Text).map_err(failed("write the brief"))?;
-        fs::create_dir_all(brief.inbox).map_err(failed("make the inbox"))?;
-        self.wait(brief, &open).map_err(|refusal| match refusal {
+        let told = brief::tell(brief, brief::Reader::Text)?;
+        fs::create_dir_all(brief.inbox)
+            .map_err(|cause| Declined::Failed(format!("make the inbox: {cause}")))?;
+        self.wait(brief, &told.open).map_err(|refusal| match refusal {
             Ended::Declined(declined) => declined,
             Ended::Io(cause) => Declined::Failed(format!("read the inbox: {cause}")),
         })
@@ -171,7 +167,7 @@ impl From<io::Error> for Ended {
 }
 
 impl InboxProposer {
-    fn wait(&self, brief: &Brief<'_>, open: &[&Idea]) -> Result<Proposal, Ended> {
+    fn wait(&self, brief: &Brief<'_>, open: &[Idea]) -> Result<Proposal, Ended> {
         let wanted = match (brief.repair, brief.note) {
             (Some(_), _) => Wanted::Repair,
             (None, Some(_)) => Wanted::SecondThought,
@@ -220,7 +216,7 @@ fn oldest(inbox: &Path) -> io::Result<Option<String>> {
 }
 
 /// Takes an offer and tries it on the worktree; one that is refused leaves the worktree as it was.
-fn take(brief: &Brief<'_>, open: &[&Idea], name: &str) -> Result<Result<Proposal, Unusable>, Ended> {
+fn take(brief: &Brief<'_>, open: &[Idea], name: &str) -> Result<Result<Proposal, Unusable>, Ended> {
     let taken = brief.inbox.join(format!("{name}{TAKEN_OFFER}"));
     fs::rename(brief.inbox.join(format!("{name}{OFFER}")), &taken)?;
     let parcel: Parcel = match serde_json::from_slice(&fs::read(&taken)?) {

@@ -12,6 +12,9 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::admission::mutable_files;
+use super::{Brief, Declined};
+
 /// The values that a knob can take.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Scale {
@@ -50,11 +53,24 @@ pub struct Knob {
     pub span: Range<usize>,
 }
 
-/// What is to be done where there are none.
-pub const NONE: &str = "no knobs in the mutable files; write `/// knob: log 1e-4..1e-1` above a constant";
+/// Files and their bytes.
+pub type Files = BTreeMap<String, Vec<u8>>;
+
+/// The mutable files of the worktree, and the knobs in them.
+pub fn of(brief: &Brief<'_>) -> Result<(Files, Vec<Knob>), Declined> {
+    let files =
+        mutable_files(brief.task, brief.worktree).map_err(|cause| Declined::Failed(cause.to_string()))?;
+    let knobs = all(&files);
+    if knobs.is_empty() {
+        return Err(Declined::Exhausted(
+            "no knobs in the mutable files; write `/// knob: log 1e-4..1e-1` above a constant".into(),
+        ));
+    }
+    Ok((files, knobs))
+}
 
 /// All knobs of some files, in order.
-pub fn all(files: &BTreeMap<String, Vec<u8>>) -> Vec<Knob> {
+pub fn all(files: &Files) -> Vec<Knob> {
     let texts = files.iter().filter_map(|(path, bytes)| Some((path, std::str::from_utf8(bytes).ok()?)));
     texts.flat_map(|(path, text)| parse(path, text)).collect()
 }

@@ -15,7 +15,6 @@ use serde_json::{Value, json};
 use sprag_measure::process::{self, End, Limits};
 use sprag_measure::stats;
 
-use super::admission::mutable_files;
 use super::knobs::{self, Knob, Scale};
 use super::{Brief, Declined, Proposal, Proposer, content, find_program};
 use crate::record::{Direction, Purpose};
@@ -115,12 +114,7 @@ impl Proposer for OptunaProposer {
     }
 
     fn propose(&mut self, brief: &Brief<'_>) -> Result<Proposal, Declined> {
-        let files =
-            mutable_files(brief.task, brief.worktree).map_err(|cause| Declined::Failed(cause.to_string()))?;
-        let knobs = knobs::all(&files);
-        if knobs.is_empty() {
-            return Err(Declined::Exhausted(knobs::NONE.into()));
-        }
+        let (files, knobs) = knobs::of(brief)?;
         let trials = known(brief, &knobs);
         let tried = brief.state.contents();
         for at in 0..POINTS {

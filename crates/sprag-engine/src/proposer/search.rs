@@ -11,7 +11,6 @@ mod moves;
 
 use std::collections::BTreeMap;
 
-use super::admission::mutable_files;
 use super::knobs::{self, Knob};
 use super::{Brief, Declined, Proposal, Proposer, content};
 use crate::session::split_mix;
@@ -38,12 +37,7 @@ impl Proposer for Search {
     }
 
     fn propose(&mut self, brief: &Brief<'_>) -> Result<Proposal, Declined> {
-        let files =
-            mutable_files(brief.task, brief.worktree).map_err(|cause| Declined::Failed(cause.to_string()))?;
-        let knobs = knobs::all(&files);
-        if knobs.is_empty() {
-            return Err(Declined::Exhausted(knobs::NONE.into()));
-        }
+        let (files, knobs) = knobs::of(brief)?;
         let memory = Memory::of(brief.state);
         let candidates = candidates(brief, &files, &knobs, &memory);
         let Some(chosen) = choose(brief, &knobs, candidates, &memory) else {

@@ -12,7 +12,6 @@ use sprag_measure::process::{self, Cancel, Command, End, Limits, Stdin, Stream};
 use super::acp::Client;
 use super::stream::Heard;
 use super::{AgentKind, AgentSpec, Places};
-use crate::proposer::hypotheses::{self, Idea};
 use crate::proposer::{AskingLimits, Brief, Declined, Proposal, Proposer, answer, brief};
 use crate::record::Spending;
 use crate::repo::{ChangeKind, remove_all};
@@ -77,20 +76,14 @@ impl Proposer for AgentProposer {
 
 impl AgentProposer {
     fn ask(&mut self, brief: &Brief<'_>, began: Instant) -> Result<Proposal, Declined> {
-        let failed = |what: &str, cause: &dyn std::fmt::Display| Declined::Failed(format!("{what}: {cause}"));
-        let own = brief.task.dir.join(hypotheses::FILE);
-        let ideas = hypotheses::refresh(&own, brief.hypotheses)
-            .map_err(|cause| failed("read hypotheses.md", &cause))?;
-        let open: Vec<&Idea> = ideas.iter().filter(|idea| !idea.done).collect();
-        brief::write(brief, &open, brief::Reader::Files)
-            .map_err(|cause| failed("write the brief", &cause))?;
+        let told = brief::tell(brief, brief::Reader::Files)?;
         let (mut note, mut wait, mut start) = (None::<String>, FIRST_WAIT, 0);
         loop {
             let Some(left) = self.limits.agent_timeout.checked_sub(began.elapsed()) else {
                 return Err(Declined::Failed(self.too_long(note.as_deref())));
             };
             match self.start(brief, note.as_deref(), left, start)? {
-                Started::Changed => return answer::read(brief)?.into_proposal(brief, &open),
+                Started::Changed => return answer::read(brief)?.into_proposal(brief, &told.open),
                 Started::Over(why) => return Err(Declined::Failed(why)),
                 Started::Busy(told, why) => {
                     let pause = told.map_or(wait, Duration::from_secs);

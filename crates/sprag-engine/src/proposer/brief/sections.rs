@@ -60,7 +60,7 @@ impl Section {
     }
 }
 
-pub(super) fn all(brief: &Brief<'_>, open: &[&Idea], reader: Reader) -> [Section; 15] {
+pub(super) fn all(brief: &Brief<'_>, open: &[Idea], reader: Reader) -> [Section; 15] {
     [
         task(brief, reader),
         note(brief),
@@ -327,7 +327,7 @@ fn foreign(brief: &Brief<'_>) -> Section {
     Section::new("Tried elsewhere", head).with(lines, 0.1, "rows were imported")
 }
 
-fn ideas(open: &[&Idea]) -> Section {
+fn ideas(open: &[Idea]) -> Section {
     let lines = open.iter().enumerate().map(|(at, idea)| format!("{}. {}", at + 1, idea.text));
     Section::new("Open ideas", "").with(lines.collect(), 0.08, "ideas are in `hypotheses.md`")
 }

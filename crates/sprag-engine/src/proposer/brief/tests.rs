@@ -74,7 +74,7 @@ impl Bench {
                 machine: &machine,
                 ..crate::proposer::fixture::brief(&self.task, &self.repo, state, self.dir.path())
             },
-            &ideas.iter().collect::<Vec<_>>(),
+            &ideas,
             reader,
             tokens,
         )
