@@ -251,7 +251,7 @@ pub fn probe(options: &Options<'_>, on_step: &mut dyn FnMut(&str)) -> Probe {
     on_step("memory bandwidth");
     let memory = memory::measure(options.effort, &machine, &cores);
     on_step("latency over the working set");
-    let presented = presented::read(&machine);
+    let presented = presented::read();
     let ladder = ladder::measure(options.effort, &machine, &presented);
     on_step("arithmetic");
     let power_before = power::Meter::start();

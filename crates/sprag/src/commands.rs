@@ -29,6 +29,7 @@ pub mod undo;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use serde::Serialize;
 pub use sprag_engine::adopt::shell_word as quoted;
 use sprag_engine::record::{Mix, TrialId};
@@ -192,6 +193,15 @@ fn reproduce(state: &State) -> Vec<String> {
         format!("git checkout {}", run.base),
         format!("sprag run --new --seed {} --trials {trials}{proposers}", run.seed),
     ]
+}
+
+/// Writes a file whole or not at all: whoever reads it meanwhile sees the old one or the new one.
+pub fn write_whole(path: &Path, text: &str) -> anyhow::Result<()> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    std::fs::write(&partial, text)
+        .and_then(|()| std::fs::rename(&partial, path))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Prints a value as indented JSON.

@@ -49,6 +49,8 @@ pub enum Kind {
     Datasheet,
     /// It was measured.
     Measured,
+    /// Whoever asks says so.
+    Given,
     /// Somebody expects it; no such machine can be bought.
     Projected,
 }
@@ -59,6 +61,7 @@ impl Kind {
         match self {
             Kind::Datasheet => "datasheet",
             Kind::Measured => "measured",
+            Kind::Given => "as given",
             Kind::Projected => "PROJECTED",
         }
     }

@@ -5,8 +5,6 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::machine::Machine;
-
 /// One data cache as a core sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cache {
@@ -30,7 +28,7 @@ pub struct Presented {
 }
 
 /// Reads it.
-pub fn read(_machine: &Machine) -> Presented {
+pub fn read() -> Presented {
     Presented {
         clock_hz: fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| clock_hz(&text)),
         caches: caches(Path::new("/sys/devices/system/cpu/cpu0/cache")),

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -12,7 +12,7 @@ use sprag_measure::machine;
 use sprag_measure::probe::{Effort, Options, probe};
 use sprag_train::kernels::{Matrix, MatrixMut, Precision, matmul};
 
-use super::{print_json, println_or_stop};
+use super::{print_json, println_or_stop, write_whole};
 use crate::context::Context;
 use crate::exit_code::ExitCode;
 use crate::machine::{changes, file, page, words};
@@ -75,7 +75,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     let changed = earlier.as_ref().map(|earlier| changes::changes(earlier, &found));
     file::write(&path, &found, earlier.as_ref())?;
     if let Some(report) = &args.report {
-        write_page(report, &page::render(&found))?;
+        write_whole(report, &page::render(&found))?;
     }
     if args.json {
         print_json(
@@ -96,13 +96,6 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
         println_or_stop(&format!("report    {}", report.display()))?;
     }
     Ok(ExitCode::Success)
-}
-
-fn write_page(path: &Path, html: &str) -> anyhow::Result<()> {
-    let partial = path.with_extension("html.partial");
-    std::fs::write(&partial, html)
-        .and_then(|()| std::fs::rename(&partial, path))
-        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Matrix products by the kernels that candidates train with, on all threads.

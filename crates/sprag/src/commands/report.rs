@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use sprag_engine::runner::Layout;
 
-use super::{Recorded, TaskArgs, print_json, println_or_stop};
+use super::{Recorded, TaskArgs, print_json, println_or_stop, write_whole};
 use crate::context::Context;
 use crate::exit_code::ExitCode;
 use crate::report::html;
@@ -42,10 +41,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::Success)
 }
 
-/// Writes the file whole or not at all.
+/// Writes it.
 pub fn write(page: &Page, path: &Path) -> anyhow::Result<()> {
-    let partial = path.with_extension("html.partial");
-    std::fs::write(&partial, html::render(page))
-        .and_then(|()| std::fs::rename(&partial, path))
-        .with_context(|| format!("cannot write {}", path.display()))
+    write_whole(path, &html::render(page))
 }

@@ -39,7 +39,7 @@ pub struct Args {
     /// Begin a new run, even if there is an unfinished one
     #[arg(long)]
     new: bool,
-    /// Who proposes: search, optuna, patches:DIR, command:CMD, claude, codex, gemini, opencode, aider (each also as NAME:MODEL),
+    /// Who proposes: search, optuna, inbox, patches:DIR, command:CMD, claude, codex, gemini, opencode, aider (each also as NAME:MODEL),
     /// acp:COMMAND for any agent that speaks the Agent Client Protocol, or chat:MODEL@URL for a model behind HTTP; several take
     /// turns, as often as the number says that may stand before each (`2:claude`)
     #[arg(long, value_name = "[WEIGHT:]PROPOSER", default_value = "search")]

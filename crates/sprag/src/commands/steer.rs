@@ -8,7 +8,7 @@ use serde_json::json;
 use sprag_engine::runner::{self, Layout};
 use sprag_engine::task::Task;
 
-use super::{TaskArgs, print_json, println_or_stop};
+use super::{TaskArgs, print_json, println_or_stop, write_whole};
 use crate::context::Context;
 use crate::exit_code::ExitCode;
 
@@ -61,12 +61,7 @@ pub fn put(task: &Task, run: Option<&str>, text: Option<&str>) -> anyhow::Result
             Err(cause) if cause.kind() != ErrorKind::NotFound => return Err(cause).context(cannot("remove")),
             _ => {}
         },
-        Some(text) => {
-            // Renamed into its place: a run that reads it meanwhile sees the old note or the new one.
-            let partial = path.with_extension("partial");
-            fs::write(&partial, format!("{text}\n")).with_context(|| cannot("write"))?;
-            fs::rename(&partial, &path).with_context(|| cannot("write"))?;
-        }
+        Some(text) => write_whole(&path, &format!("{text}\n"))?,
     }
     let note =
         fs::read_to_string(&path).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use sprag_measure::probe::{FORMAT, Probe};
 
+use crate::commands::write_whole;
 use crate::environment::Environment;
 use crate::error::Failure;
 
@@ -90,8 +91,7 @@ pub fn write(path: &Path, probe: &Probe, earlier: Option<&Probe>) -> anyhow::Res
         std::fs::copy(path, path.with_file_name(format!("{stem}.{date}.toml"))).with_context(failed)?;
     }
     let text = toml::to_string(probe).context("cannot write the probe as TOML")?;
-    let partial = path.with_extension("partial");
-    std::fs::write(&partial, text).and_then(|()| std::fs::rename(&partial, path)).with_context(failed)
+    write_whole(path, &text)
 }
 
 #[cfg(test)]

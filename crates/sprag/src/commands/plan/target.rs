@@ -48,7 +48,7 @@ impl TargetArgs {
                 bytes_per_second: bandwidth * 1e9,
                 flop_per_second: self.tflops.map(|tera| tera * 1e12),
                 memory_bytes: vec![memory * 1e9],
-                kind: Kind::Datasheet,
+                kind: Kind::Given,
                 source: "the command line".to_owned(),
             });
         }
