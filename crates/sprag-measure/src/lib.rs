@@ -2,6 +2,7 @@
 //!
 //! It sits under every other crate and knows none of them.
 
+pub mod claims;
 pub mod clock;
 pub mod machine;
 pub mod plan;

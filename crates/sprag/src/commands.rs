@@ -4,6 +4,7 @@ pub mod adopt;
 pub mod brief;
 pub mod certify;
 pub mod check;
+pub mod claims;
 pub mod data;
 pub mod diff;
 pub mod doctor;

@@ -69,7 +69,8 @@ enum Command {
     Data(commands::data::Args),
     Doctor(commands::doctor::Args),
     Probe(commands::probe::Args),
-    Plan(commands::plan::Args),
+    Plan(Box<commands::plan::Args>),
+    Claims(commands::claims::Args),
     #[command(hide = true)]
     Train(commands::train::Args),
     #[command(hide = true)]
@@ -114,7 +115,8 @@ fn dispatch(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
         Command::Data(args) => commands::data::run(args, context),
         Command::Doctor(args) => commands::doctor::run(args, context),
         Command::Probe(args) => commands::probe::run(args, context),
-        Command::Plan(args) => commands::plan::run(args, context),
+        Command::Plan(args) => commands::plan::run(*args, context),
+        Command::Claims(args) => commands::claims::run(&args),
         Command::Train(args) => commands::train::run(args),
         Command::SandboxExec(args) => {
             let _ = commands::sandbox_exec::run(args);

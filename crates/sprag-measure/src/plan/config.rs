@@ -34,12 +34,13 @@ const MOST_LAYERS: u64 = 4096;
 const DENSE: [&str; 8] = ["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "gemma3_text", "phi3"];
 const EXPERTS: [&str; 4] = ["mixtral", "qwen3_moe", "gpt_oss", "qwen2_moe"];
 const LATENT: [&str; 3] = ["deepseek_v2", "deepseek_v3", "kimi_k2"];
+const STATE: [&str; 4] = ["mamba", "falcon_mamba", "mamba2", "rwkv7"];
 const HYBRID: [&str; 6] =
     ["qwen3_next", "qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text", "qwen3_next_moe"];
 
 /// The `model_type`s that are known.
 pub fn supported() -> Vec<&'static str> {
-    [&DENSE[..], &EXPERTS, &LATENT, &HYBRID].concat()
+    [&DENSE[..], &EXPERTS, &LATENT, &HYBRID, &STATE].concat()
 }
 
 /// Reads one.
@@ -61,16 +62,20 @@ pub fn from_config(text: &str, name: &str) -> Result<Architecture, ConfigError> 
     }
     let blocks =
         (0..layers).map(|layer| block(&fields, kind, d_model, layer)).collect::<Result<Vec<_>, _>>()?;
-    Ok(Architecture {
+    // Families whose configuration leaves it out tie the output to the embedding.
+    let tied = kind.starts_with("gemma") || kind.starts_with("mamba");
+    let architecture = Architecture {
         name: name.to_owned(),
         d_model,
         vocab: fields.number("vocab_size")?,
-        tied: fields
-            .flag("tie_word_embeddings")
-            .or(whole["tie_word_embeddings"].as_bool())
-            .unwrap_or(kind.starts_with("gemma")),
+        tied: fields.flag("tie_word_embeddings").or(whole["tie_word_embeddings"].as_bool()).unwrap_or(tied),
         blocks,
-    })
+    };
+    if architecture.is_plausible() {
+        Ok(architecture)
+    } else {
+        Err(ConfigError::Contradiction("its numbers make a model that cannot be".to_owned()))
+    }
 }
 
 struct Fields<'a>(&'a Value);
@@ -100,9 +105,48 @@ impl Fields<'_> {
 }
 
 fn block(fields: &Fields<'_>, kind: &str, d_model: u64, layer: u64) -> Result<Block, ConfigError> {
+    if STATE.contains(&kind) {
+        return state_space(fields, kind, d_model);
+    }
     let mixer =
         if LATENT.contains(&kind) { latent(fields)? } else { attention(fields, kind, d_model, layer)? };
     Ok(Block { mixer, feed: feed(fields, kind, layer)? })
+}
+
+/// Models without attention.
+fn state_space(fields: &Fields<'_>, kind: &str, d_model: u64) -> Result<Block, ConfigError> {
+    if kind == "rwkv7" {
+        let mut ranks = 0;
+        for name in ["decay_low_rank_dim", "a_low_rank_dim", "v_low_rank_dim", "gate_low_rank_dim"] {
+            ranks += fields.number(name)?;
+        }
+        let ff = match fields.maybe("intermediate_size")? {
+            Some(ff) if ff > 0 => ff,
+            _ => 4 * d_model,
+        };
+        let mixer = Mixer::Rwkv7 { head_dim: fields.or("head_dim", 64)?, ranks };
+        return Ok(Block { mixer, feed: Feed::Plain { ff } });
+    }
+    let inner = match fields.maybe("intermediate_size")? {
+        Some(inner) if inner > 0 => inner,
+        _ => fields.or("expand", 2)?.saturating_mul(d_model),
+    };
+    let conv = fields.or("conv_kernel", 4)?;
+    let mixer = if kind == "mamba2" {
+        let (heads, head_dim) = (fields.number("num_heads")?, fields.or("head_dim", 64)?);
+        Mixer::Mamba2 {
+            heads,
+            head_dim,
+            state: fields.number("state_size")?,
+            groups: fields.or("n_groups", 1)?,
+            conv,
+        }
+    } else {
+        let automatic = fields.0["time_step_rank"].as_str() == Some("auto");
+        let dt_rank = if automatic { d_model.div_ceil(16) } else { fields.number("time_step_rank")? };
+        Mixer::Mamba { inner, state: fields.number("state_size")?, dt_rank, conv }
+    };
+    Ok(Block { mixer, feed: Feed::None })
 }
 
 fn attention(fields: &Fields<'_>, kind: &str, d_model: u64, layer: u64) -> Result<Mixer, ConfigError> {

@@ -87,7 +87,7 @@ fn overhead(model: &Architecture, batch: u64) -> f64 {
 }
 
 /// Bytes of all that must lie in memory.
-fn needed(job: &Job<'_>) -> (Vec<Line>, f64) {
+pub(super) fn needed(job: &Job<'_>) -> (Vec<Line>, f64) {
     let (params, model) = (job.model.params() as f64, job.model);
     let weights = match job.exact {
         Some((bytes, _)) => {
@@ -125,31 +125,57 @@ fn needed(job: &Job<'_>) -> (Vec<Line>, f64) {
     (lines, sum)
 }
 
-/// Plans a job on a machine.
-pub fn estimate(job: &Job<'_>, device: &Device) -> Estimate {
-    let (bytes, sum) = needed(job);
-    let most = device.memory_bytes.iter().copied().fold(0.0, f64::max);
-    let fit = Fit { needed: sum, usable: most * device.class.usable_memory() };
+/// Bytes of weights that are read for some tokens at once.
+pub(super) fn weights_read(job: &Job<'_>, tokens: f64) -> f64 {
     let model = job.model;
-    let efficiency = efficiency_of(device.class);
-    let (layers, batch) = (model.blocks.len() as f64, job.batch as f64);
-
-    // Weights are read once for all sequences, caches and states for each; a state is read and written.
-    let active = match job.exact {
+    match job.exact {
         // What is not experts is read whole; of experts the same part of bytes as of parameters.
         Some((bytes, embedding)) => {
             let looked_up = if model.tied { 0 } else { embedding };
             let all = (model.params() - if model.tied { 0 } else { model.vocab * model.d_model }) as f64;
-            (bytes - looked_up.min(bytes)) as f64 * (model.active_params() as f64 / all).min(1.0)
+            (bytes - looked_up.min(bytes)) as f64 * (model.read_params(tokens) / all).min(1.0)
         }
-        None => model.active_params() as f64 * job.quant.bits / 8.0,
-    };
-    let cache = model.cache_bytes(job.context, job.cache_bytes) + 2.0 * model.state_bytes();
+        None => model.read_params(tokens) * job.quant.bits / 8.0,
+    }
+}
+
+/// Bytes of cache and states that are read and written for one token of one sequence.
+pub(super) fn context_read(job: &Job<'_>) -> f64 {
+    job.model.cache_bytes(job.context, job.cache_bytes) + 2.0 * job.model.state_bytes()
+}
+
+/// What decoding so many tokens at once asks of a machine: all layers of one node, weights and one context read.
+pub(super) fn load_on(job: &Job<'_>, device: &Device, tokens: f64) -> Load {
+    let bytes = weights_read(job, tokens);
+    let packed = if job.quant.bits < 16.0 { bytes * 8.0 / job.quant.bits } else { 0.0 };
+    let attending = job.model.attending_layers();
+    Load {
+        bytes: bytes + context_read(job),
+        bytes_per_second: device.bytes_per_second,
+        flop_per_second: device.flop_per_second,
+        packed_weights: packed,
+        // Layers without attention, and windows, look at less.
+        positions: job.context as f64 * attending / job.model.blocks.len().max(1) as f64,
+        layers: job.model.blocks.len() as f64,
+        nodes: 1.0,
+    }
+}
+
+/// Plans a job on a machine.
+pub fn estimate(job: &Job<'_>, device: &Device) -> Estimate {
+    let (bytes, sum) = needed(job);
+    let fit = Fit { needed: sum, usable: device.usable_memory() };
+    let model = job.model;
+    let efficiency = efficiency_of(device.class);
+    let batch = job.batch as f64;
+    let active = weights_read(job, batch);
+    // Weights are read once for all sequences, caches and states for each; a state is read and written.
+    let cache = context_read(job);
     let read = active + cache * batch;
     let compute = device.flop_per_second.map(|flop| flop / model.flop_a_token(job.context));
     let by_memory = device.bytes_per_second / read * batch;
     let ceiling = compute.map_or(by_memory, |compute| compute.min(by_memory));
-    let load = Load { bytes: read, bytes_per_second: device.bytes_per_second, layers, nodes: 1.0 };
+    let load = Load { bytes: read, ..load_on(job, device, batch) };
     let expected = (efficiency.decode(load) * batch).min(ceiling);
     let around = |expected: f64, ceiling: f64| Rates {
         ceiling,
@@ -213,11 +239,8 @@ fn remedies(job: &Job<'_>, device: &Device, fit: Fit) -> Vec<String> {
         .iter()
         .find(|quant| quant.bits < job.quant.bits && with(job.context, **quant) <= fit.usable);
     remedies.extend(narrower.map(|quant| format!("weights in {} ({} bits)", quant.name, quant.bits)));
-    let larger = super::device::devices().into_iter().filter(|other| {
-        let most = other.memory_bytes.iter().copied().fold(0.0, f64::max);
-        other.name != device.name
-            && most * other.class.usable_memory() >= fit.needed
-            && other.kind != super::device::Kind::Projected
+    let larger = super::device::devices().iter().filter(|other| {
+        other.name != device.name && other.usable_memory() >= fit.needed && !other.is_projected()
     });
     let least = |device: &Device| {
         let enough = device
@@ -230,7 +253,7 @@ fn remedies(job: &Job<'_>, device: &Device, fit: Fit) -> Vec<String> {
     let smallest = larger.min_by(|a, b| least(a).total_cmp(&least(b)));
     remedies.extend(
         smallest
-            .map(|device| format!("a machine such as {} with {:.0} GB", device.name, least(&device) / 1e9)),
+            .map(|device| format!("a machine such as {} with {:.0} GB", device.name, least(device) / 1e9)),
     );
     remedies
 }

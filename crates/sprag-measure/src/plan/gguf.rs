@@ -20,9 +20,7 @@ pub enum GgufError {
     #[error("its header is cut off or wrong at byte {0}")]
     Broken(usize),
     /// It names an architecture that is not known here.
-    #[error(
-        "its `general.architecture` is `{0}`; known are llama, qwen2, qwen3, qwen3moe, gemma3, deepseek2, gpt-oss"
-    )]
+    #[error("its `general.architecture` is `{0}`; known are {known}", known = KINDS.join(", "))]
     Unknown(String),
     /// A field lacks, or makes no sense.
     #[error("its `{0}` is missing or makes no sense")]
@@ -49,6 +47,22 @@ pub struct GgufModel {
     /// Weights.
     pub params: u64,
 }
+
+/// Architectures that are known.
+const KINDS: [&str; 12] = [
+    "llama",
+    "qwen2",
+    "qwen3",
+    "qwen3moe",
+    "gemma3",
+    "deepseek2",
+    "gpt-oss",
+    "qwen3next",
+    "qwen35",
+    "qwen35moe",
+    "mamba",
+    "rwkv7",
+];
 
 /// Most of anything that a header may count.
 const MOST: u64 = 1 << 24;
@@ -232,7 +246,7 @@ fn architecture(fields: &BTreeMap<String, Value>, tied: bool) -> Result<Architec
         _ => None,
     };
     let kind = text("general.architecture").unwrap_or_default();
-    if !["llama", "qwen2", "qwen3", "qwen3moe", "gemma3", "deepseek2", "gpt-oss"].contains(&kind.as_str()) {
+    if !KINDS.contains(&kind.as_str()) {
         return Err(GgufError::Unknown(kind));
     }
     let field = |name: &str| format!("{kind}.{name}");
@@ -256,12 +270,42 @@ fn architecture(fields: &BTreeMap<String, Value>, tied: bool) -> Result<Architec
         (None, Some(Value::Other(tokens))) => *tokens,
         _ => return Err(GgufError::Field(field("vocab_size"))),
     };
+    let hybrid = kind.starts_with("qwen3next") || kind.starts_with("qwen35");
+    let every = maybe("full_attention_interval", 0).filter(|every| *every > 0).unwrap_or(4);
     let block = |layer: usize| {
+        if kind == "mamba" {
+            let mixer = Mixer::Mamba {
+                inner: number("ssm.inner_size", 0)?,
+                state: number("ssm.state_size", 0)?,
+                dt_rank: number("ssm.time_step_rank", 0)?,
+                conv: number("ssm.conv_kernel", 0)?,
+            };
+            return Ok(Block { mixer, feed: Feed::None });
+        }
+        if kind == "rwkv7" {
+            let mut ranks = 0;
+            for rank in ["decay", "iclr", "value_residual_mix", "gate"] {
+                ranks += number(&format!("attention.{rank}_lora_rank"), 0)?;
+            }
+            let mixer = Mixer::Rwkv7 { head_dim: number("wkv.head_size", 0)?, ranks };
+            return Ok(Block { mixer, feed: Feed::Plain { ff: number("feed_forward_length", layer)? } });
+        }
         let q_heads = number("attention.head_count", layer)?;
         let kv_heads = maybe("attention.head_count_kv", layer).filter(|heads| *heads > 0).unwrap_or(q_heads);
         let head_dim =
             maybe("attention.key_length", layer).filter(|width| *width > 0).unwrap_or(d_model / q_heads);
-        let mixer = match maybe("attention.kv_lora_rank", layer).filter(|rank| *rank > 0) {
+        let latent = maybe("attention.kv_lora_rank", layer).filter(|rank| *rank > 0);
+        let mixer = match latent {
+            _ if hybrid && !(layer as u64 + 1).is_multiple_of(every) => {
+                let v_heads = number("ssm.time_step_rank", 0)?;
+                Mixer::DeltaNet {
+                    k_heads: number("ssm.group_count", 0)?,
+                    v_heads,
+                    k_dim: number("ssm.state_size", 0)?,
+                    v_dim: number("ssm.inner_size", 0)? / v_heads,
+                    conv: number("ssm.conv_kernel", 0)?,
+                }
+            }
             Some(kv_rank) => {
                 let rope_dim = number("rope.dimension_count", layer)?;
                 let key = maybe("attention.key_length_mla", layer).unwrap_or(head_dim);
@@ -289,7 +333,7 @@ fn architecture(fields: &BTreeMap<String, Value>, tied: bool) -> Result<Architec
                     kv_heads,
                     head_dim,
                     window: window.filter(|_| slides),
-                    gated: false,
+                    gated: hybrid,
                     bias,
                 }
             }
@@ -305,16 +349,21 @@ fn architecture(fields: &BTreeMap<String, Value>, tied: bool) -> Result<Architec
             }
             let ff = maybe("expert_feed_forward_length", layer).filter(|width| *width > 0);
             let ff = ff.map_or_else(|| number("feed_forward_length", layer), Ok)?;
-            let shared = maybe("expert_shared_count", layer).unwrap_or(0).saturating_mul(ff).min(1 << 32);
-            Feed::Experts { experts, top_k, ff, shared_ff: shared, shared_gate: false }
+            let shared = match maybe("expert_shared_feed_forward_length", layer).filter(|width| *width > 0) {
+                Some(width) => width.min(1 << 32),
+                None => maybe("expert_shared_count", layer).unwrap_or(0).saturating_mul(ff).min(1 << 32),
+            };
+            Feed::Experts { experts, top_k, ff, shared_ff: shared, shared_gate: hybrid && shared > 0 }
         };
         Ok(Block { mixer, feed })
     };
-    Ok(Architecture {
+    let architecture = Architecture {
         name: text("general.name").unwrap_or_else(|| kind.clone()),
         d_model,
         vocab,
         tied,
         blocks: (0..layers as usize).map(block).collect::<Result<_, GgufError>>()?,
-    })
+    };
+    let plausible = architecture.is_plausible();
+    if plausible { Ok(architecture) } else { Err(GgufError::Field(field("embedding_length"))) }
 }

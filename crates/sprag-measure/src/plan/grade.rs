@@ -90,6 +90,8 @@ pub fn grade(table: &Table<'_>) -> Result<Grade, GradeError> {
         (column("nodes")?, column("mem_bw_GBps")?, column("active_bytes_per_token_GB")?);
     let (cache, context, measured) =
         (column("kv_bytes_per_ctx_token")?, column("context")?, column("tg_tps")?);
+    // Of use where it is there.
+    let flop = table.header.iter().position(|known| *known == "fp16_dense_TFLOPS");
     let cell =
         |cells: &[String], at: usize| cells.get(at).map(|cell| cell.trim().to_owned()).unwrap_or_default();
     let mut known: Vec<(Graded, DeviceClass, String, Load)> = Vec::new();
@@ -110,9 +112,16 @@ pub fn grade(table: &Table<'_>) -> Result<Grade, GradeError> {
         let mean = if text.contains("gen") { positions / 2.0 } else { positions };
         let read = number(bytes, "active_bytes_per_token_GB")? * 1e9
             + cell(cells, cache).parse::<f64>().unwrap_or(0.0) * mean;
+        let format = super::quant::find_quant(&cell(cells, quant));
+        let bits = format.map_or(4.85, |format| format.bits);
+        let weights = number(bytes, "active_bytes_per_token_GB")? * 1e9 * 8.0 / bits;
+        let tera = flop.and_then(|at| cell(cells, at).parse::<f64>().ok()).filter(|tera| *tera > 0.0);
         let load = Load {
             bytes: read,
             bytes_per_second: number(bandwidth, "mem_bw_GBps")? * 1e9,
+            flop_per_second: tera.map(|tera| tera * 1e12),
+            packed_weights: if bits < 16.0 { weights } else { 0.0 },
+            positions: mean,
             layers: layers(&cell(cells, model), cell(cells, cache).parse().unwrap_or(0.0)),
             nodes: number(nodes, "nodes")?,
         };

@@ -1,39 +1,40 @@
 //! `sprag plan`: whether a model fits a machine, and how fast it can be there.
 
+mod cluster;
 mod compare;
 mod grade;
+mod hub;
 mod list;
+mod model;
+mod page;
+mod sweep;
 mod target;
+mod train;
 
-use std::io::Read as _;
-use std::path::Path;
-
-use anyhow::Context as _;
 use serde_json::{Value, json};
-use sprag_measure::plan::{
-    self, Architecture, Device, Estimate, GgufError, Job, Kind, Quant, Rates, find_model, find_quant,
-    from_config, read_gguf,
-};
+use sprag_measure::plan::{self, Cost, Device, Draft, Estimate, Prices, Rates, Speculation, cost, speculate};
 
+use self::model::{Chosen, ModelArgs};
 use self::target::TargetArgs;
 use super::{print_json, println_or_stop};
 use crate::context::Context;
-use crate::error::Failure;
 use crate::exit_code::ExitCode;
 use crate::numbers;
 use crate::ui::tame;
 
 /// Tell whether a model fits a machine, and how fast it can be there
 ///
-/// MODEL is a name that `sprag plan list` knows, a `config.json` as on Hugging Face, or a GGUF file, of which only the
-/// header is read. Whether it fits comes first; rates have a ceiling that nothing can beat, an expected value, and a range
-/// in which nine of ten measurements lie. Every formula is shown with its numbers.
+/// MODEL is a name that `sprag plan list` knows, a `config.json` as on Hugging Face, a GGUF or safetensors file (of which
+/// only the header is read), a folder with such files, or `hf:ORGANISATION/NAME` to read the same there. Whether it fits
+/// comes first; rates have a ceiling that nothing can beat, an expected value, and a range in which nine of ten
+/// measurements lie. Every formula is shown with its numbers.
 #[derive(Debug, clap::Args)]
 #[command(
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     after_help = "Example: sprag plan llama-3-70b --quant q4_k_m --context 8192 --machine 'RTX 4090'
-         sprag plan compare qwen3.5-27b --machines 'M5 Max 40-core,RTX 5090,DGX Spark'"
+         sprag plan compare qwen3.5-27b --machines 'M5 Max 40-core,RTX 5090,DGX Spark'
+         sprag plan train llama-3.2-1b --machine 'RTX 4090' --for 5m"
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -42,6 +43,8 @@ pub struct Args {
     model: ModelArgs,
     #[command(flatten)]
     target: TargetArgs,
+    #[command(flatten)]
+    extra: ExtraArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -49,149 +52,159 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum PlanCommand {
+    Cluster(cluster::Args),
     Compare(compare::Args),
     Grade(grade::Args),
     List(list::Args),
+    Sweep(sweep::Args),
+    Train(train::Args),
 }
 
-/// Which model, and how it is used.
+/// What a plan can say besides.
 #[derive(Clone, Debug, clap::Args)]
-struct ModelArgs {
-    /// A name, a `config.json`, or a GGUF file
-    #[arg(value_name = "MODEL")]
-    model: Option<String>,
-    /// Format of the weights; of a GGUF file what it holds [default: Q4_K_M]
-    #[arg(long, value_name = "Q")]
-    quant: Option<String>,
-    /// Positions, of prompt and answer together
-    #[arg(long, value_name = "N", default_value_t = 8192, value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
-    context: u64,
-    /// Sequences at once
-    #[arg(long, value_name = "B", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1 << 16))]
-    batch: u64,
-    /// Format of the numbers in the KV cache
-    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = ["f32", "f16", "q8_0", "q4_0"])]
-    cache_type: String,
+struct ExtraArgs {
+    /// Power under load in watts [default: the machine's own, where it is known]
+    #[arg(long, value_name = "W", value_parser = target::positive)]
+    watts: Option<f64>,
+    /// Price of a kilowatt-hour, in any currency
+    #[arg(long, value_name = "PRICE", value_parser = target::positive)]
+    kwh_price: Option<f64>,
+    /// Price of the machine for an hour
+    #[arg(long, value_name = "PRICE", value_parser = target::positive)]
+    hour_price: Option<f64>,
+    /// A small model that drafts tokens for MODEL to check (speculative decoding)
+    #[arg(long, value_name = "MODEL", requires = "acceptance")]
+    draft: Option<String>,
+    /// Part of the drafted tokens that is accepted
+    #[arg(long, value_name = "PART", requires = "draft", value_parser = part)]
+    acceptance: Option<f64>,
+    /// Tokens of a draft
+    #[arg(long, value_name = "K", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
+    draft_tokens: u32,
 }
 
-/// A model as it was named.
-struct Chosen {
-    architecture: Architecture,
-    quant: Quant,
-    exact: Option<(u64, u64)>,
-    source: String,
+fn part(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
+        _ => Err("write a number from 0 to 1".to_owned()),
+    }
 }
 
 /// Plans one, or what the subcommand says.
 pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     match &args.command {
-        Some(PlanCommand::Compare(args)) => compare::run(args),
+        Some(PlanCommand::Cluster(args)) => cluster::run(args, context),
+        Some(PlanCommand::Compare(args)) => compare::run(args, context),
         Some(PlanCommand::Grade(args)) => grade::run(args),
         Some(PlanCommand::List(args)) => list::run(args),
+        Some(PlanCommand::Sweep(args)) => sweep::run(args),
+        Some(PlanCommand::Train(args)) => train::run(args, context),
         None => one(&args, context),
     }
 }
 
 fn one(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
-    let chosen = args.model.choose()?;
+    let chosen = args.model.choose(&context.environment)?;
     let device = args.target.device(context)?;
-    let plan = plan::estimate(&args.model.job(&chosen), &device);
+    let job = args.model.job(&chosen);
+    let plan = plan::estimate(&job, &device);
+    let extra = Extra::of(&args.extra, &args.model, &job, &plan, &device, context)?;
     if args.json {
-        print_json(&told(&chosen, &args.model, &device, &plan))?;
+        let mut told = told(&chosen, &args.model, &device, &plan);
+        told["cost_of_a_million_tokens"] = extra.cost_json();
+        told["speculative"] = extra.speculation_json();
+        print_json(&told)?;
     } else {
-        for line in lines(&chosen, &args.model, &device, &plan) {
+        let mut lines = lines(&chosen, &args.model, &device, &plan);
+        let sources = lines.pop();
+        lines.extend(extra.lines());
+        lines.extend(sources);
+        for line in lines {
             println_or_stop(&line)?;
         }
     }
     Ok(ExitCode::Success)
 }
 
-impl ModelArgs {
-    fn choose(&self) -> anyhow::Result<Chosen> {
-        let quant = match &self.quant {
-            None => None,
-            Some(name) => Some(find_quant(name).ok_or_else(|| {
-                let known: Vec<&str> = plan::quants().iter().map(|quant| quant.name).collect();
-                Failure::new(format!("`{name}` is no format of weights that is known here"))
-                    .hint(format!("known are {}", known.join(", ")))
-            })?),
-        };
-        let model = self.model.as_ref();
-        let model =
-            model.ok_or_else(|| Failure::new("no model is named").hint("`sprag plan list` shows some"))?;
-        let path = Path::new(model);
-        if !path.is_file() {
-            let found = find_model(model).ok_or_else(|| {
-                Failure::new(format!("`{}` is no file, and no model that is known here", model))
-                    .hint("`sprag plan list` shows the names; of any other model give its `config.json` or GGUF file")
-            })?;
-            let quant = quant.or_else(|| find_quant("Q4_K_M")).context("a default format")?;
-            return Ok(Chosen { architecture: found.architecture, quant, exact: None, source: found.source });
-        }
-        let shown = path.display();
-        if path.extension().is_some_and(|extension| extension == "gguf") {
-            let model = header(path)?;
-            let bits = model.weight_bytes as f64 * 8.0 / model.params.max(1) as f64;
-            let own = Quant { name: "as in the file", bits, source: "the sizes of its tensors" };
-            if quant.is_some() {
-                return Err(Failure::new("a GGUF file has its format already")
-                    .hint("leave `--quant` out")
-                    .into());
-            }
-            let exact = Some((model.weight_bytes, model.embedding_bytes));
-            return Ok(Chosen {
-                architecture: model.architecture,
-                quant: own,
-                exact,
-                source: format!("header of {shown}"),
-            });
-        }
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
-        let name = path
-            .parent()
-            .and_then(Path::file_name)
-            .map_or_else(|| model.clone(), |name| name.to_string_lossy().into_owned());
-        let architecture = from_config(&text, &name).map_err(|error| {
-            Failure::new(format!("cannot plan with {shown}: {error}"))
-                .hint("give the model's own `config.json`")
-        })?;
-        let quant = quant.or_else(|| find_quant("Q4_K_M")).context("a default format")?;
-        Ok(Chosen { architecture, quant, exact: None, source: shown.to_string() })
-    }
-
-    fn job<'a>(&self, chosen: &'a Chosen) -> Job<'a> {
-        let bits = find_quant(&self.cache_type).map_or(16.0, |quant| quant.bits);
-        Job {
-            model: &chosen.architecture,
-            quant: chosen.quant,
-            exact: chosen.exact,
-            context: self.context,
-            batch: self.batch,
-            cache_bytes: bits / 8.0,
-        }
-    }
+/// Cost and speculative decoding.
+struct Extra {
+    watts: Option<f64>,
+    decode: Cost,
+    prefill: Option<Cost>,
+    speculation: Option<(String, f64, Speculation)>,
 }
 
-/// Reads a file's beginning, and more of it as long as its header goes on.
-fn header(path: &Path) -> anyhow::Result<plan::GgufModel> {
-    const FIRST: u64 = 16 << 20;
-    const MOST: u64 = 1 << 30;
-    let mut length = FIRST;
-    loop {
-        let file = std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-        let mut bytes = Vec::new();
-        file.take(length)
-            .read_to_end(&mut bytes)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        match read_gguf(&bytes) {
-            Ok(model) => return Ok(model),
-            Err(GgufError::Broken(_)) if bytes.len() as u64 == length && length < MOST => length *= 4,
-            Err(error) => {
-                return Err(Failure::new(format!("cannot plan with {}: {error}", path.display()))
-                    .hint("give the model's `config.json` instead")
-                    .into());
+impl Extra {
+    fn of(
+        args: &ExtraArgs,
+        model: &ModelArgs,
+        job: &plan::Job<'_>,
+        plan: &Estimate,
+        device: &Device,
+        context: &Context,
+    ) -> anyhow::Result<Extra> {
+        let watts = args.watts.or(device.watts);
+        let prices = Prices { kilowatt_hour: args.kwh_price, hour: args.hour_price };
+        let speculation = match (&args.draft, args.acceptance) {
+            (Some(name), Some(acceptance)) => {
+                let named = ModelArgs { model: Some(name.clone()), ..model.clone() };
+                let chosen = named.choose(&context.environment)?;
+                let draft = Draft { job: named.job(&chosen), tokens: args.draft_tokens, acceptance };
+                Some((chosen.architecture.name.clone(), acceptance, speculate(job, &draft, device)))
             }
+            _ => None,
+        };
+        Ok(Extra {
+            watts,
+            decode: cost(plan.decode.expected, watts, prices),
+            prefill: plan.prefill.map(|prefill| cost(prefill.expected, watts, prices)),
+            speculation,
+        })
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let one = |name: &str, cost: &Cost| {
+            let energy = match (cost.kilowatt_hours, self.watts) {
+                (Some(amount), Some(watts)) => {
+                    format!("{amount:.3} kWh = {watts:.0} W x {:.2} h", cost.hours)
+                }
+                _ => format!("{:.2} h; the power is not known, `--watts` gives it", cost.hours),
+            };
+            let money = cost.money.map(|money| format!("; costs {money:.3}")).unwrap_or_default();
+            format!("{name:<14}a million tokens {energy}{money}")
+        };
+        let mut lines = vec![one("decode", &self.decode)];
+        lines.extend(self.prefill.as_ref().map(|cost| one("prefill", cost)));
+        if let Some((name, acceptance, found)) = &self.speculation {
+            lines.push(format!(
+                "drafted by    {}: {:.1} tokens/s expected, ceiling {:.1}; x{:.2} of without, if {:.0} % are accepted",
+                tame(name),
+                found.expected,
+                found.ceiling,
+                found.gain,
+                acceptance * 100.0
+            ));
+            lines.push(format!(
+                "a round       {:.2} tokens = (1 - a^(k+1)) / (1 - a), in {:.2} ms of drafts + {:.2} ms of checking",
+                found.tokens_a_round,
+                found.draft_seconds * 1e3,
+                found.check_seconds * 1e3
+            ));
         }
+        lines
+    }
+
+    fn cost_json(&self) -> Value {
+        let one = |cost: &Cost| json!({ "hours": cost.hours, "kilowatt_hours": cost.kilowatt_hours, "money": cost.money });
+        json!({ "watts": self.watts, "decode": one(&self.decode), "prefill": self.prefill.as_ref().map(one) })
+    }
+
+    fn speculation_json(&self) -> Value {
+        self.speculation.as_ref().map_or(Value::Null, |(draft, acceptance, found)| {
+            json!({ "draft": draft, "acceptance": acceptance, "tokens_a_round": found.tokens_a_round,
+                "draft_seconds": found.draft_seconds, "check_seconds": found.check_seconds,
+                "expected": found.expected, "ceiling": found.ceiling, "gain": found.gain })
+        })
     }
 }
 
@@ -218,7 +231,7 @@ fn lines(chosen: &Chosen, args: &ModelArgs, device: &Device, plan: &Estimate) ->
         gigabytes(plan.fit.needed),
         gigabytes(plan.fit.usable),
         device.name,
-        if device.kind == Kind::Projected { " (PROJECTED: nobody sells it)" } else { "" }
+        if device.is_projected() { " (PROJECTED: nobody sells it)" } else { "" }
     ));
     lines.extend(plan.remedies.iter().map(|remedy| format!("would fit     {remedy}")));
     lines.push(format!(
@@ -239,7 +252,7 @@ fn lines(chosen: &Chosen, args: &ModelArgs, device: &Device, plan: &Estimate) ->
         device
             .flop_per_second
             .map_or("operations not told".to_owned(), |flop| format!("{:.1} TFLOP/s", flop / 1e12)),
-        device.kind.word()
+        device.kind().word()
     ));
     lines.push(String::new());
     for line in &plan.bytes {
@@ -265,7 +278,7 @@ fn lines(chosen: &Chosen, args: &ModelArgs, device: &Device, plan: &Estimate) ->
     if args.batch > 1 {
         lines.push(format!("rates are over all {} sequences", args.batch));
     }
-    lines.push(format!("sources       {}; {}", tame(&chosen.source), tame(&device.source)));
+    lines.push(format!("sources       {}; {}", tame(&chosen.source), tame(&device.source())));
     lines
 }
 
@@ -283,8 +296,8 @@ fn told(chosen: &Chosen, args: &ModelArgs, device: &Device, plan: &Estimate) -> 
         "quant": { "name": chosen.quant.name, "bits": chosen.quant.bits, "source": chosen.quant.source },
         "context": args.context, "batch": args.batch, "cache_type": args.cache_type,
         "machine": { "name": device.name, "class": device.class.word(), "bytes_per_second": device.bytes_per_second,
-            "flop_per_second": device.flop_per_second, "memory_bytes": device.memory_bytes, "kind": device.kind.word(),
-            "source": device.source },
+            "flop_per_second": device.flop_per_second, "memory_bytes": device.memory_bytes, "watts": device.watts,
+            "kind": device.kind().word(), "sources": target::sources(device) },
         "fits": plan.fit.fits(), "needed_bytes": plan.fit.needed, "usable_bytes": plan.fit.usable, "would_fit": plan.remedies,
         "bytes": lines(&plan.bytes), "rates": lines(&plan.rates),
         "decode_tokens_per_second": rates(&plan.decode), "prefill_tokens_per_second": plan.prefill.as_ref().map(rates),

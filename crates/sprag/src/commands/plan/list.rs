@@ -1,8 +1,9 @@
 //! `sprag plan list`: models, machines and formats that are known.
 
 use serde_json::json;
-use sprag_measure::plan::{self, devices, models, quants};
+use sprag_measure::plan::{self, devices, links, models, quants};
 
+use super::target;
 use crate::commands::{print_json, println_or_stop};
 use crate::exit_code::ExitCode;
 use crate::numbers;
@@ -27,16 +28,21 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             .iter()
             .map(|device| {
                 json!({ "name": device.name, "class": device.class.word(), "bytes_per_second": device.bytes_per_second,
-                    "flop_per_second": device.flop_per_second, "memory_bytes": device.memory_bytes,
-                    "kind": device.kind.word(), "source": device.source })
+                    "flop_per_second": device.flop_per_second, "memory_bytes": device.memory_bytes, "watts": device.watts,
+                    "gpu_cores": device.gpu_cores, "neural_engine_ops": device.neural_engine_ops,
+                    "kind": device.kind().word(), "sources": target::sources(device) })
             })
+            .collect();
+        let links: Vec<_> = links()
+            .iter()
+            .map(|link| json!({ "name": link.name, "bytes_per_second": link.bytes_per_second, "seconds": link.seconds, "source": link.source }))
             .collect();
         let quants: Vec<_> = quants()
             .iter()
             .map(|quant| json!({ "name": quant.name, "bits": quant.bits, "source": quant.source }))
             .collect();
         print_json(
-            &json!({ "models": models, "machines": machines, "quants": quants, "architectures": plan::supported() }),
+            &json!({ "models": models, "machines": machines, "quants": quants, "links": links, "architectures": plan::supported() }),
         )?;
         return Ok(ExitCode::Success);
     }
@@ -58,8 +64,18 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             device.name,
             device.bytes_per_second / 1e9,
             memory.join("/"),
-            device.kind.word(),
-            device.source
+            device.kind().word(),
+            device.source()
+        ))?;
+    }
+    println_or_stop("\nlinks of clusters")?;
+    for link in links() {
+        println_or_stop(&format!(
+            "  {:<8} {:>7.2} GB/s {:>6.0} us   {}",
+            link.name,
+            link.bytes_per_second / 1e9,
+            link.seconds * 1e6,
+            link.source
         ))?;
     }
     println_or_stop("\nformats of weights")?;

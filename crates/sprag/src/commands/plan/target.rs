@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use sprag_measure::machine;
-use sprag_measure::plan::{Device, DeviceClass, Kind, find_device};
+use sprag_measure::plan::{Device, DeviceClass, Kind, find_device, read_device};
 use sprag_measure::probe::Probe;
 
 use crate::context::Context;
@@ -13,7 +13,8 @@ use crate::machine::file;
 /// Which machine.
 #[derive(Clone, Debug, clap::Args)]
 pub struct TargetArgs {
-    /// A name that `sprag plan list` knows, or a machine file of `sprag probe` [default: this machine, once it was probed]
+    /// A name that `sprag plan list` knows, a machine file of `sprag probe`, or a device file [default: this machine, once it
+    /// was probed]
     #[arg(long, value_name = "M", conflicts_with_all = ["bandwidth", "tflops", "memory"])]
     machine: Option<String>,
     /// Memory bandwidth in GB/s, in the place of a machine
@@ -31,7 +32,8 @@ pub struct TargetArgs {
     class: String,
 }
 
-fn positive(text: &str) -> Result<f64, String> {
+/// A number above 0.
+pub fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value > 0.0 && value.is_finite() => Ok(value),
         _ => Err("write a number above 0".to_owned()),
@@ -42,15 +44,14 @@ impl TargetArgs {
     /// The machine.
     pub fn device(&self, context: &Context) -> anyhow::Result<Device> {
         if let (Some(bandwidth), Some(memory)) = (self.bandwidth, self.memory) {
-            return Ok(Device {
-                name: "a machine of these numbers".to_owned(),
-                class: DeviceClass::of(&self.class).unwrap_or(DeviceClass::Unified),
-                bytes_per_second: bandwidth * 1e9,
-                flop_per_second: self.tflops.map(|tera| tera * 1e12),
-                memory_bytes: vec![memory * 1e9],
-                kind: Kind::Given,
-                source: "the command line".to_owned(),
-            });
+            return Ok(Device::of_one_source(
+                "a machine of these numbers".to_owned(),
+                DeviceClass::of(&self.class).unwrap_or(DeviceClass::Unified),
+                [bandwidth * 1e9, memory * 1e9],
+                self.tflops.map(|tera| tera * 1e12),
+                Kind::Given,
+                "the command line",
+            ));
         }
         match &self.machine {
             Some(name) => named(name),
@@ -71,6 +72,14 @@ impl TargetArgs {
 pub fn named(name: &str) -> anyhow::Result<Device> {
     let path = Path::new(name);
     if path.is_file() {
+        // A device file as they ship, or what a probe found.
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        if text.contains("gigabytes_per_second") {
+            return Ok(read_device(&text).map_err(|error| {
+                Failure::new(format!("{name} is no device file: {error}"))
+                    .hint("docs/planner.md describes them")
+            })?);
+        }
         let probe = file::read(path)?;
         return of_probe(&probe.ok_or_else(|| Failure::new(format!("{name} is gone")))?);
     }
@@ -89,13 +98,18 @@ fn of_probe(probe: &Probe) -> anyhow::Result<Device> {
     let fact = |name: &str| probe.machine.get(name).and_then(|value| value.parse::<f64>().ok());
     let memory =
         fact("memory_limit_bytes").or_else(|| fact("memory_bytes")).ok_or_else(|| unknown("memory"))?;
-    Ok(Device {
-        name: probe.machine.get("cpu").cloned().unwrap_or_else(|| "a processor".to_owned()),
-        class: DeviceClass::Cpu,
-        bytes_per_second: probe.memory_ceiling().ok_or_else(|| unknown("bandwidth"))?,
-        flop_per_second: probe.peak("bf16").into_iter().chain(probe.peak("fp32")).reduce(f64::max),
-        memory_bytes: vec![memory],
-        kind: Kind::Measured,
-        source: format!("probed at {}", probe.at),
-    })
+    Ok(Device::of_one_source(
+        probe.machine.get("cpu").cloned().unwrap_or_else(|| "a processor".to_owned()),
+        DeviceClass::Cpu,
+        [probe.memory_ceiling().ok_or_else(|| unknown("bandwidth"))?, memory],
+        probe.peak("bf16").into_iter().chain(probe.peak("fp32")).reduce(f64::max),
+        Kind::Measured,
+        &format!("probed at {}", probe.at),
+    ))
+}
+
+/// Every figure's source, for programs.
+pub fn sources(device: &Device) -> Vec<serde_json::Value> {
+    let one = |source: &sprag_measure::plan::Source| serde_json::json!({ "figure": source.figure, "kind": source.kind.word(), "source": source.text });
+    device.sources.iter().map(one).collect()
 }

@@ -3,6 +3,8 @@
 use sprag_measure::probe::{Probe, Rung};
 use sprag_measure::units::Bytes;
 
+use crate::numbers;
+
 use super::{Frame, Scale, escape, push};
 
 /// One line of a picture: a name and its points.
@@ -23,6 +25,8 @@ struct Picture<'a> {
     step: usize,
     /// Dashed lines from bottom to top.
     marks: Vec<(f64, String)>,
+    /// Lines have their names at their ends.
+    named: bool,
 }
 
 impl Picture<'_> {
@@ -112,6 +116,17 @@ impl Picture<'_> {
                     escape(&line.name)
                 ),
             );
+            if let Some((along, up)) = line.points.last().filter(|_| self.named) {
+                push(
+                    &mut svg,
+                    format_args!(
+                        "<text class=\"tick end\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+                        x.at(along.log(self.base)),
+                        y.at(up.log10()) - 5.0,
+                        escape(&line.name)
+                    ),
+                );
+            }
         }
         frame.axis_name(&mut svg, self.up);
         frame.axis_below(&mut svg, self.along);
@@ -150,6 +165,7 @@ pub fn roofline(probe: &Probe) -> Option<String> {
         base: 2.0,
         step: 2,
         marks: marks.collect(),
+        named: false,
     }
     .draw(&lines)
 }
@@ -174,6 +190,39 @@ fn ladder(probe: &Probe, label: &str, up: &str, of: &dyn Fn(&Rung) -> f64) -> Op
         let text = Bytes(1 << power).to_string();
         text.replace(".0 ", " ")
     };
-    Picture { label, up, along: "bytes worked on", tick: &tick, base: 2.0, step: 4, marks: marks.collect() }
-        .draw(&lines)
+    let picture = Picture {
+        label,
+        up,
+        along: "bytes worked on",
+        tick: &tick,
+        base: 2.0,
+        step: 4,
+        marks: marks.collect(),
+        named: false,
+    };
+    picture.draw(&lines)
+}
+
+/// Several machines over the context or over the size of a model; `None` where there is nothing to draw. Names stand at the
+/// ends of their lines.
+pub fn machines(label: &str, up: &str, along: Along, lines: &[(String, Vec<(f64, f64)>)]) -> Option<String> {
+    let lines: Vec<Line> = lines
+        .iter()
+        .filter(|(_, points)| !points.is_empty())
+        .map(|(name, points)| Line { class: "candidate", name: name.clone(), points: points.clone() })
+        .collect();
+    let (tick, base, step, along): (&dyn Fn(i32) -> String, f64, usize, &str) = match along {
+        Along::Positions => (&|power| numbers::count(2f64.powi(power)), 2.0, 3, "positions"),
+        Along::Parameters => (&|power| numbers::count(10f64.powi(power)), 10.0, 1, "parameters"),
+    };
+    Picture { label, up, along, tick, base, step, marks: Vec::new(), named: true }.draw(&lines)
+}
+
+/// What lies along such a picture.
+#[derive(Clone, Copy, Debug)]
+pub enum Along {
+    /// Positions of the context, by powers of two.
+    Positions,
+    /// Parameters of the model, by powers of ten.
+    Parameters,
 }
