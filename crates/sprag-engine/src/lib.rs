@@ -16,6 +16,7 @@ pub mod noise;
 pub mod proposer;
 pub mod record;
 pub mod repo;
+pub mod roofline;
 pub mod runner;
 pub mod sandbox;
 pub mod session;

@@ -16,6 +16,7 @@ mod shipped;
 mod simulate;
 mod speculative;
 mod sweep;
+mod synthetic;
 mod training;
 
 pub use architecture::{Architecture, Block, Feed, Mixer};
@@ -35,6 +36,7 @@ pub use shipped::{ShippedModel, find_model, models};
 pub use simulate::{Task, simulate};
 pub use speculative::{Draft, Speculation, speculate, tokens_a_round};
 pub use sweep::{Crossover, SweepPoint, SweepRow, Workload, sweep};
+pub use synthetic::{SyntheticError, SyntheticFormat, write_synthetic};
 pub use training::{Optimiser, Precision, Training, TrainingPlan, train};
 
 #[cfg(test)]

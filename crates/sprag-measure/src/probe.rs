@@ -24,9 +24,10 @@ use serde::{Deserialize, Serialize};
 pub use compute::{Arithmetic, Unit};
 pub use floor::Floor;
 pub use ladder::Rung;
-pub use memory::{Bandwidth, Transfer};
-pub use power::Power;
+pub use memory::{Bandwidth, MemoryNow, Transfer, memory_now};
+pub use power::{Meter as PowerMeter, Power};
 pub use presented::{Cache, Presented};
+pub use threads::usable as usable_cores;
 
 use crate::clock;
 use crate::machine::{LoadMeter, Machine};

@@ -91,13 +91,15 @@ impl Run {
     }
 
     /// Sets what matrix products on the CPU are rounded to, and logs what was chosen and why.
-    pub fn set_precision(&self, precision: Precision) {
+    pub fn set_precision(&mut self, precision: Precision) -> Result<(), Stop> {
         let Choice { precision, because } = ops::set_precision(precision);
-        if device::is_cpu(&self.device) {
-            say(&format!("precision: {precision}, because {because}"));
-        } else {
+        if !device::is_cpu(&self.device) {
             say("precision: fp32, as the device computes it");
+            return Ok(());
         }
+        say(&format!("precision: {precision}, because {because}"));
+        // Of the processor alone: what limits a run is told beside what was measured of that.
+        self.report("precision_bits", if precision == Precision::Bf16 { 16.0 } else { 32.0 })
     }
 
     /// The next `rows` windows of `seq_len` tokens, or `None` when the budget is spent.

@@ -270,5 +270,23 @@ pub fn flops_per_token(
     6.0 * matrix_parameters as f64 + 12.0 * (layers * attention_width * context) as f64
 }
 
+/// Bytes that training on one token moves through memory at least, in single precision. Each micro-batch reads the weights
+/// once forth and twice back, and adds to the gradients; each step reads and writes the weights and two moments. Of each layer
+/// a token's activations (four of the residual stream, queries, keys, values and what attention gives, twice the MLP's inside)
+/// are written once and read once. What stays in caches moves less; what does not fit there, more.
+pub fn bytes_per_token(
+    parameters: usize,
+    tokens_per_micro_batch: usize,
+    grad_accum: usize,
+    layers: usize,
+    width: usize,
+    mlp_width: usize,
+) -> f64 {
+    let (weights, tokens) = (parameters as f64, (tokens_per_micro_batch * grad_accum) as f64);
+    let of_weights = weights * (4.0 * (3.0 + 2.0) * grad_accum as f64 + 4.0 * (1.0 + 2.0 + 4.0));
+    let of_activations = (layers * (8 * width + 2 * mlp_width)) as f64 * 4.0 * 2.0;
+    of_weights / tokens + of_activations
+}
+
 #[cfg(test)]
 mod tests;

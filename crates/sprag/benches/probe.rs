@@ -1,8 +1,8 @@
 //! The probe's figures beside those of the tools that are used for them today, measured in turns.
 //!
 //! `cargo bench -p sprag --bench probe [-- ROUNDS]` needs what it compares with in `PATH`, and says what is missing:
-//! `likwid-bench` (bandwidth on all cores) and a `python3` with numpy (OpenBLAS or MKL; `SPRAG_PEER_PYTHON` names another
-//! interpreter). Each round probes once with `--quick` and runs each peer once; printed is the median ratio of rounds,
+//! `likwid-bench` and `stream` (bandwidth on all cores), `mbw` (copies on one) and a `python3` with numpy (OpenBLAS or MKL;
+//! `SPRAG_PEER_PYTHON` names another interpreter). Each round probes once with `--quick` and runs each peer once; printed is the median ratio of rounds,
 //! ours over theirs, with the range.
 
 use std::collections::BTreeMap;
@@ -48,6 +48,22 @@ fn main() {
                 }
                 Err(why) => drop(missing.insert("likwid-bench", why)),
             }
+        }
+        for (transfer, kernel) in [("copy", "Copy:"), ("triad", "Triad:")] {
+            match stream(kernel) {
+                Ok(theirs) => {
+                    let own = bandwidth(&ours, transfer).map(|own| (own, theirs));
+                    figures.entry(format!("{transfer} / stream {kernel}")).or_default().extend(own);
+                }
+                Err(why) => drop(missing.insert("stream", why)),
+            }
+        }
+        match mbw() {
+            Ok(theirs) => {
+                let own = on_one(&ours, "copy_past").map(|own| (own, theirs));
+                figures.entry("copy_past on one core / mbw MEMCPY".to_owned()).or_default().extend(own);
+            }
+            Err(why) => drop(missing.insert("mbw", why)),
         }
         match product() {
             Ok(theirs) => {
@@ -99,6 +115,30 @@ fn probe(folder: &Path) -> Value {
 fn bandwidth(probe: &Value, transfer: &str) -> Option<f64> {
     let own = probe["memory"].as_array()?.iter().filter(|one| one["transfer"] == transfer);
     own.max_by_key(|one| one["threads"].as_u64())?["bytes_per_second"]["median"].as_f64()
+}
+
+/// On one thread.
+fn on_one(probe: &Value, transfer: &str) -> Option<f64> {
+    let own =
+        probe["memory"].as_array()?.iter().find(|one| one["transfer"] == transfer && one["threads"] == 1);
+    own?["bytes_per_second"]["median"].as_f64()
+}
+
+/// McCalpin's program tells its best rate in MB/s, on as many threads as OpenMP takes.
+fn stream(kernel: &str) -> Result<f64, String> {
+    let text = output::<&str>("stream", [])?;
+    let line = text.lines().find_map(|line| line.strip_prefix(kernel));
+    let rate = line.and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok());
+    rate.map(|rate| rate * 1e6).ok_or_else(|| "it told no rate".to_owned())
+}
+
+/// mbw counts what is copied once, in MiB; STREAM counts the reading too.
+fn mbw() -> Result<f64, String> {
+    let text = output("mbw", ["-q", "-n", "5", "-t0", "256"])?;
+    let line = text.lines().find(|line| line.starts_with("AVG"));
+    let rate =
+        line.and_then(|line| line.split("Copy:").nth(1)?.split_whitespace().next()?.parse::<f64>().ok());
+    rate.map(|rate| 2.0 * rate * f64::from(1 << 20)).ok_or_else(|| "it told no rate".to_owned())
 }
 
 fn likwid(kernel: &str, cores: &str) -> Result<f64, String> {

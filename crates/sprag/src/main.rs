@@ -2,6 +2,7 @@
 //!
 //! The program: command line, terminal, reports. The loop is `sprag-engine`'s, training `sprag-train`'s.
 
+mod bench;
 mod commands;
 mod context;
 mod environment;
@@ -71,8 +72,11 @@ enum Command {
     Probe(commands::probe::Args),
     Plan(Box<commands::plan::Args>),
     Claims(commands::claims::Args),
+    Bench(commands::bench::Args),
     #[command(hide = true)]
     Train(commands::train::Args),
+    #[command(hide = true)]
+    BenchWorker(commands::bench_worker::Args),
     #[command(hide = true)]
     SandboxExec(commands::sandbox_exec::Args),
 }
@@ -117,6 +121,8 @@ fn dispatch(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
         Command::Probe(args) => commands::probe::run(args, context),
         Command::Plan(args) => commands::plan::run(*args, context),
         Command::Claims(args) => commands::claims::run(&args),
+        Command::Bench(args) => commands::bench::run(&args, context),
+        Command::BenchWorker(args) => commands::bench_worker::run(&args),
         Command::Train(args) => commands::train::run(args),
         Command::SandboxExec(args) => {
             let _ = commands::sandbox_exec::run(args);

@@ -279,13 +279,17 @@ impl Model for Gpt {
 
 /// Trains until the budget is spent, and returns the model that will be scored.
 pub fn train(run: &mut Run) -> Result<Gpt, Stop> {
-    run.set_precision(PRECISION);
+    run.set_precision(PRECISION)?;
     let mut model = Gpt::new(run);
     let matrices: usize =
         model.params().iter().map(|param| param.count()).sum::<usize>() - model.embedding.count();
     let parameters = matrices + model.embedding.count();
     run.report("parameters", parameters as f64)?;
     run.report("flops_per_token", ops::flops_per_token(matrices, N_LAYER, D_MODEL, SEQ_LEN))?;
+    let micro_batch = BATCH_SIZE * SEQ_LEN;
+    let moved =
+        ops::bytes_per_token(parameters, micro_batch, GRAD_ACCUM, N_LAYER, D_MODEL, MLP_RATIO * D_MODEL);
+    run.report("bytes_per_token", moved)?;
 
     'training: loop {
         let mut step_loss = 0.0; // nats a token

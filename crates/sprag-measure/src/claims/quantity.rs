@@ -420,7 +420,8 @@ impl Quantity {
                 Computed::new(Interval::of(&[value]), format!("{a_position} bytes a position x {context}"))
             }
             Quantity::KvShape { layers, kv_heads, head_dim, context } => {
-                let value = (2 * layers * kv_heads * head_dim) as f64 * 2.0 * *context as f64;
+                let real = |count: &u64| *count as f64;
+                let value = 4.0 * real(layers) * real(kv_heads) * real(head_dim) * real(context);
                 let formula =
                     format!("2 x {layers} layers x {kv_heads} heads x {head_dim} x 2 bytes x {context}");
                 Computed::new(Interval::of(&[value]), formula)
@@ -433,7 +434,7 @@ impl Quantity {
                 )
             }
             Quantity::StateAHead { k_dim, v_dim, bits } => {
-                let value = (k_dim * v_dim * bits) as f64 / 8.0;
+                let value = *k_dim as f64 * *v_dim as f64 * *bits as f64 / 8.0;
                 Computed::new(Interval::of(&[value]), format!("{k_dim} x {v_dim} x {bits} bits / 8"))
             }
             Quantity::Needed { model, quants, context } => {

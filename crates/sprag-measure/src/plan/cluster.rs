@@ -230,8 +230,9 @@ pub fn cluster(
     }
 }
 
-/// Parts into which a prompt is cut, so that nodes of a row work at once.
+/// Tokens of a part into which a prompt is cut, so that nodes of a row work at once, and most parts.
 const CHUNK: u64 = 512;
+const MOST_CHUNKS: u64 = 4096;
 
 fn pipeline(job: &Job<'_>, nodes: &[Device], link: &Link) -> Result<ClusterPlan, ClusterError> {
     let model = job.model;
@@ -257,7 +258,7 @@ fn pipeline(job: &Job<'_>, nodes: &[Device], link: &Link) -> Result<ClusterPlan,
     let token = Timed { closed: token_closed, played: last(&simulate(&token_tasks)) };
 
     let mut at = 0;
-    let chunks = job.context.div_ceil(CHUNK).max(1);
+    let chunks = job.context.div_ceil(CHUNK).clamp(1, MOST_CHUNKS);
     let tokens = job.context as f64 / chunks as f64;
     let mut prompt_stages = Vec::new();
     for (own, node) in layers.iter().zip(nodes) {

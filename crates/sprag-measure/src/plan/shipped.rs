@@ -280,16 +280,30 @@ pub fn models() -> Vec<ShippedModel> {
     ROWS.iter().map(model).collect()
 }
 
-/// The one of that name, whatever the case and the marks between its words.
+/// The one of that name, whatever the case and the marks between its words; else the only one that has all of its words.
 ///
 /// ```
 /// use sprag_measure::plan::find_model;
 /// assert_eq!(find_model("llama 3 8b").map(|model| model.architecture.name), Some("Llama-3-8B".to_owned()));
-/// assert!(find_model("llama 9").is_none());
+/// assert_eq!(find_model("llama-1b").map(|model| model.architecture.name), Some("Llama-3.2-1B".to_owned()));
+/// assert!(find_model("llama 9").is_none() && find_model("llama").is_none());
 /// ```
 pub fn find_model(name: &str) -> Option<ShippedModel> {
     let plain =
         |name: &str| name.to_lowercase().chars().filter(char::is_ascii_alphanumeric).collect::<String>();
     let wanted = plain(name);
-    models().into_iter().find(|model| plain(&model.architecture.name) == wanted)
+    let all = models();
+    if let Some(exact) = all.iter().find(|model| plain(&model.architecture.name) == wanted) {
+        return Some(exact.clone());
+    }
+    let words = |name: &str| {
+        let name = name.to_lowercase();
+        name.split(['-', ' ', '_']).filter(|word| !word.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let wanted = words(name);
+    let mut like = all.into_iter().filter(|model| {
+        let own = words(&model.architecture.name);
+        !wanted.is_empty() && wanted.iter().all(|word| own.contains(word))
+    });
+    like.next().filter(|_| like.next().is_none())
 }

@@ -119,7 +119,7 @@ pub fn measure(effort: Effort, machine: &Machine, cores: &[usize]) -> Vec<Bandwi
         let seconds = timed(
             &cores[..threads],
             goes,
-            &|_| [vec![1.0; part], vec![2.0; part], vec![0.0; part]],
+            &|_| [vec![1.0; part], vec![2.0; part], vec![0.5; part]],
             &|[a, b, c]| go(transfer, a, b, c),
         );
         let bytes = (transfer.words() * part * threads * 8) as f64;
@@ -129,6 +129,65 @@ pub fn measure(effort: Effort, machine: &Machine, cores: &[usize]) -> Vec<Bandwi
         Some(Bandwidth { transfer, threads: threads as u32, bytes_per_second: Sample::of(&rates)? })
     };
     works.into_iter().zip(rates).filter_map(one).collect()
+}
+
+/// What memory gives at a moment, in bytes a second: the medians of a few goes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MemoryNow {
+    /// `sum += a`, in one stream a core or in eight at once, whichever is faster.
+    pub read: f64,
+    /// The same in one stream a core, as a product of a matrix with a vector reads.
+    pub read_one_stream: f64,
+    /// Triad with all that moves counted: the larger of plain stores, whose lines are read first, and of stores past the
+    /// caches.
+    pub triad: f64,
+}
+
+/// Bytes of each of the three arrays: more than caches hold, and quickly made.
+const NOW_BYTES: usize = 64 << 20;
+const NOW_GOES: u32 = 5;
+
+/// Measures it on these cores, in about a third of a second; `None` where the arrays have no room.
+pub fn memory_now(cores: &[usize], machine: &Machine) -> Option<MemoryNow> {
+    let room = machine.available_memory_bytes.unwrap_or(1 << 30);
+    if cores.is_empty() || room < 4 * NOW_BYTES as u64 {
+        return None;
+    }
+    let part = NOW_BYTES / 8 / cores.len();
+    let rate = |transfer: Transfer| {
+        let make = &|_: usize| [vec![1.0; part], vec![2.0; part], vec![0.5; part]];
+        let seconds = timed(cores, NOW_GOES, make, &|[a, b, c]| go(transfer, a, b, c));
+        let bytes = (transfer.words() * part * cores.len() * 8) as f64 * transfer.traffic();
+        crate::stats::median(&seconds).map(|seconds| bytes / seconds)
+    };
+    let triads = [Transfer::Triad, Transfer::TriadPast];
+    let known = triads.into_iter().filter(|transfer| Transfer::all().contains(transfer));
+    let triad = known.filter_map(rate).fold(0.0, f64::max);
+    // A core that waits for one stream's lines could fetch those of others meanwhile.
+    let seconds = timed(cores, NOW_GOES, &|_| vec![1.0; part], &|a| {
+        black_box(sum_streams(a));
+    });
+    let streams = crate::stats::median(&seconds).map(|seconds| (part * cores.len() * 8) as f64 / seconds);
+    let read_one_stream = rate(Transfer::Read)?;
+    Some(MemoryNow { read: read_one_stream.max(streams.unwrap_or(0.0)), read_one_stream, triad })
+}
+
+/// The sum, reading from eight places at once.
+fn sum_streams(a: &[f64]) -> f64 {
+    const STREAMS: usize = 8;
+    const LINE: usize = 8;
+    let part = a.len() / STREAMS / LINE * LINE;
+    let mut lanes = [0.0; LINE];
+    for at in (0..part).step_by(LINE) {
+        for stream in 0..STREAMS {
+            let begin = stream * part + at;
+            for (lane, value) in lanes.iter_mut().zip(&a[begin..begin + LINE]) {
+                *lane += *value;
+            }
+        }
+    }
+    let rest: f64 = a[STREAMS * part..].iter().sum();
+    lanes.iter().sum::<f64>() + rest
 }
 
 fn go(transfer: Transfer, a: &mut [f64], b: &[f64], c: &[f64]) {
@@ -347,6 +406,7 @@ mod tests {
             }
         }
         assert_eq!(sum(&vec![1.0; 128]), 128.0);
+        assert_eq!((sum_streams(&vec![1.0; 1000]), sum_streams(&[1.0; 3])), (1000.0, 3.0));
         assert_eq!(read_all(&[2; 64]), 128);
     }
 }

@@ -464,6 +464,15 @@ fn flops_of_a_known_model() {
 }
 
 #[test]
+fn bytes_of_a_known_model() {
+    // A thousand weights, 10 tokens: 20 bytes a weight and micro-batch, 28 a weight and step; 2 layers of 8 x 4 + 2 x 16
+    // numbers, 8 bytes each.
+    let layers = 2.0 * (8.0 * 4.0 + 2.0 * 16.0) * 8.0;
+    assert_eq!(bytes_per_token(1000, 10, 1, 2, 4, 16), 48_000.0 / 10.0 + layers);
+    assert_eq!(bytes_per_token(1000, 10, 4, 2, 4, 16), 108_000.0 / 40.0 + layers);
+}
+
+#[test]
 fn heads_split_and_join_without_loss() {
     let x = Tensor::<3>::random([2, 5, 12], Distribution::Default, &device());
     assert_close(join_heads(split_heads(x.clone(), 3)), x, 0.0);

@@ -14,6 +14,7 @@ mod train;
 use serde_json::{Value, json};
 use sprag_measure::plan::{self, Cost, Device, Draft, Estimate, Prices, Rates, Speculation, cost, speculate};
 
+pub use self::model::gguf_header;
 use self::model::{Chosen, ModelArgs};
 use self::target::TargetArgs;
 use super::{print_json, println_or_stop};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use sprag_engine::roofline;
 use sprag_measure::probe::{FORMAT, Probe};
 
 use crate::commands::write_whole;
@@ -47,6 +48,11 @@ pub fn measured(probe: &Probe) -> BTreeMap<String, String> {
     facts.extend(
         probe.memory_ceiling().map(|most| ("measured_memory_bandwidth".to_owned(), giga(most, "B/s"))),
     );
+    // The same as plain numbers, for the shares that runs are told.
+    let plain = |name: &str, value: Option<f64>| value.map(|value| (name.to_owned(), format!("{value:e}")));
+    facts.extend(plain(roofline::MEMORY, probe.memory_ceiling()));
+    facts.extend(plain(roofline::PEAK_FP32, probe.peak("fp32")));
+    facts.extend(plain(roofline::PEAK_BF16, probe.peak("bf16")));
     for precision in ["fp32", "bf16"] {
         facts.extend(
             probe.peak(precision).map(|peak| (format!("measured_{precision}_peak"), giga(peak, "FLOP/s"))),

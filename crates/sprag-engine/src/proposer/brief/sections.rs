@@ -7,6 +7,7 @@ use super::{Brief, Idea, Reader, TOKENS, TOKENS_OF_FILES};
 use crate::memory::{self, Stage};
 use crate::proposer::answer;
 use crate::record::{Effect, Verdict};
+use crate::roofline::Limit;
 use crate::session;
 use crate::state::{Run, Trial};
 
@@ -190,12 +191,20 @@ fn limits(brief: &Brief<'_>) -> Section {
             format!("- {}: {:.6} (mean of {n} runs)", quote::line(name, 60), sum / f64::from(*n))
         })
         .collect();
-    if !sums.keys().any(|name| name.contains("mfu") || name.contains("flop")) {
-        lines.push("- share of the machine's peak operations: not measured".to_owned());
-    }
-    lines.extend(
-        brief.machine.iter().map(|(name, value)| format!("- machine, {name}: {}", quote::line(value, 100))),
+    let means: BTreeMap<String, f64> =
+        sums.iter().map(|(name, (sum, n))| ((*name).to_owned(), sum / f64::from(*n))).collect();
+    // What matters most comes first.
+    lines.insert(
+        0,
+        match Limit::of(&means, brief.machine) {
+            Some(limit) => format!("- what limits the incumbent now: {}", limit.line()),
+            None => "- what limits the incumbent now: not known (operations, bytes, or the machine are not measured)"
+                .to_owned(),
+        },
     );
+    // Plain numbers are for programs; the same stands there for people.
+    let for_people = brief.machine.iter().filter(|(name, _)| !name.ends_with("_per_second"));
+    lines.extend(for_people.map(|(name, value)| format!("- machine, {name}: {}", quote::line(value, 100))));
     Section::new("What it uses, and of what", "").with(lines, 0.08, "facts were measured")
 }
 

@@ -9,6 +9,7 @@ use crate::gate::curve::{self, Band, Follower};
 use crate::lane::{Arm, BuildEnd, Job, JobPhase, MeasureEnd, Sign, Watch};
 use crate::record::{Invalid, Measure, MeasureId, Outcome, Purpose, Reason, Record, Score, Stopped, TrialId};
 use crate::repo::remove_all;
+use crate::roofline;
 use crate::runner::{EngineError, enough_space};
 use crate::session::{Step, disturbance, second_arms};
 use crate::state::Run;
@@ -205,8 +206,10 @@ impl Steps<'_> {
             if left.is_some() && !curve::runs_on(measure.seed) { Watch::Stop } else { Watch::GoOn }
         };
         let end = self.lane.measure(arm, job, &mut watch)?;
+        let machine = &self.setup.machine;
         Ok(match end {
             MeasureEnd::Done(Outcome::Scored(mut score)) => {
+                roofline::add_shares(&mut score.facts, machine);
                 if left.is_some() {
                     score.facts.insert(curve::WOULD_HAVE_STOPPED.to_owned(), 1.0);
                 }
@@ -214,7 +217,8 @@ impl Steps<'_> {
             }
             MeasureEnd::Done(outcome) => Ok(outcome),
             MeasureEnd::NoAnswer(detail) => Err(detail),
-            MeasureEnd::Stopped { facts, curve } => {
+            MeasureEnd::Stopped { mut facts, curve } => {
+                roofline::add_shares(&mut facts, machine);
                 let detail = left.map(|left| left.to_string()).unwrap_or_default();
                 Ok(Outcome::Stopped(Stopped { facts, curve, detail }))
             }
