@@ -123,7 +123,7 @@ pub fn write_synthetic(
     bytes.extend((tensors.len() as u64).to_le_bytes());
     bytes.extend(header.count.to_le_bytes());
     bytes.extend(&header.bytes);
-    let mut offset = 0;
+    let mut offset = 0_u64;
     for tensor in &tensors {
         text(&mut bytes, &tensor.name);
         bytes.extend((tensor.shape.len() as u32).to_le_bytes());

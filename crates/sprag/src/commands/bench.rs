@@ -352,11 +352,12 @@ fn lines(
     let of = |pick: &dyn Fn(&sprag_measure::probe::MemoryNow) -> f64| {
         Sample::of(&memory.iter().map(|now| pick(now) / 1e9).collect::<Vec<_>>())
     };
-    match (of(&|now| now.triad), of(&|now| now.read)) {
-        (Some(triad), Some(read)) => lines.push(format!(
-            "memory    before each go: Triad, all traffic counted, {} GB/s; read {} GB/s",
+    match (of(&|now| now.triad), of(&|now| now.read), of(&|now| now.read_one_stream)) {
+        (Some(triad), Some(read), Some(stream)) => lines.push(format!(
+            "memory    before each go, GB/s: Triad, all traffic counted, {}; read {}; in one stream a core {}",
             spread(triad, 1),
-            spread(read, 1)
+            spread(read, 1),
+            spread(stream, 1)
         )),
         _ => lines.push("memory    not measured: there was no room for it".to_owned()),
     }
@@ -374,16 +375,19 @@ fn lines(
             if let Some(decode) = row.decode {
                 let share =
                     row.of_triad.map(|share| format!("; x{} of Triad", spread(share, 2))).unwrap_or_default();
-                let read =
-                    row.of_read.map(|share| format!(", x{:.2} of read", share.median)).unwrap_or_default();
+                let other = |share: Option<Sample>, what: &str| {
+                    share.map(|share| format!(", x{:.2} of {what}", share.median)).unwrap_or_default()
+                };
+                let read = other(row.of_read, "read") + &other(row.of_one_stream, "one stream a core");
                 lines.push(format!("    decode {} tokens/s{share}{read}", spread(decode, 2)));
             }
             if let Some(token) = row.token {
                 lines.push(format!(
-                    "    a token takes {:.1} ms: {:.1} to read what it must at the Triad's rate, {:.1} to compute (as in prefill, \
-                     behind the reading), {:.1} of its own",
+                    "    a token takes {:.1} ms: {:.1} to read what it must at the Triad's rate ({:.1} in one stream a core), {:.1} \
+                     to compute (as in prefill, behind the reading), {:.1} more than the longest of these",
                     token.seconds * 1e3,
                     token.reading * 1e3,
+                    token.one_stream * 1e3,
                     token.computing * 1e3,
                     token.rest * 1e3
                 ));
