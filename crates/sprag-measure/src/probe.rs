@@ -8,9 +8,13 @@
 
 mod clock_rate;
 mod compute;
+mod energy;
 mod floor;
+mod gpu;
 mod ladder;
 mod memory;
+#[cfg(any(feature = "wgpu", feature = "nvml"))]
+mod nvml;
 mod power;
 mod presented;
 mod threads;
@@ -22,7 +26,9 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 pub use compute::{Arithmetic, Unit};
+pub use energy::Energy;
 pub use floor::Floor;
+pub use gpu::{Gpu, GpuFigures, Gpus};
 pub use ladder::Rung;
 pub use memory::{Bandwidth, MemoryNow, Transfer, memory_now};
 pub use power::{Meter as PowerMeter, Power};
@@ -170,6 +176,9 @@ pub struct Probe {
     pub steal: Option<f64>,
     /// Power.
     pub power: Power,
+    /// Joules of a byte and of an operation.
+    #[serde(default)]
+    pub energy: Energy,
     /// Floor costs.
     pub floor: Floor,
     /// Bandwidth of main memory.
@@ -181,6 +190,9 @@ pub struct Probe {
     /// Matrix products.
     #[serde(default)]
     pub products: Vec<Product>,
+    /// GPUs.
+    #[serde(default)]
+    pub gpus: Gpus,
 }
 
 /// The point of a roofline at which memory stops being what limits.
@@ -260,6 +272,10 @@ pub fn probe(options: &Options<'_>, on_step: &mut dyn FnMut(&str)) -> Probe {
     on_step("matrix products");
     let products = options.multiply.map(|multiply| products(options.effort, multiply)).unwrap_or_default();
     let power = power_before.finish();
+    on_step("energy");
+    let energy = energy::measure(options.effort, &machine, &cores, options.multiply);
+    on_step("GPUs");
+    let gpus = gpu::measure(options.effort);
     let clock_after = clock_rate::hertz(options.effort);
     let load = load.finish(Duration::ZERO).ok();
     Probe {
@@ -274,11 +290,13 @@ pub fn probe(options: &Options<'_>, on_step: &mut dyn FnMut(&str)) -> Probe {
         other_processes: load.map(|load| load.other_processes),
         steal: load.map(|load| load.steal),
         power,
+        energy,
         floor,
         memory,
         ladder,
         compute,
         products,
+        gpus,
     }
 }
 

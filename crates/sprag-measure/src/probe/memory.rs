@@ -172,6 +172,18 @@ pub fn memory_now(cores: &[usize], machine: &Machine) -> Option<MemoryNow> {
     Some(MemoryNow { read: read_one_stream.max(streams.unwrap_or(0.0)), read_one_stream, triad })
 }
 
+/// Reads memory on these cores for about so long: bytes a second; `None` where the arrays have no room.
+pub(super) fn sustained(machine: &Machine, cores: &[usize], span: std::time::Duration) -> Option<f64> {
+    let now = memory_now(cores, machine)?;
+    let part = NOW_BYTES / 8 / cores.len();
+    let bytes = (part * cores.len() * 8) as f64;
+    let goes = (span.as_secs_f64() * now.read_one_stream / bytes).clamp(1.0, 1e6) as u32;
+    let seconds = timed(cores, goes, &|_| vec![1.0; part], &|a| {
+        black_box(sum(a));
+    });
+    Some(bytes * seconds.len() as f64 / seconds.iter().sum::<f64>())
+}
+
 /// The sum, reading from eight places at once.
 fn sum_streams(a: &[f64]) -> f64 {
     const STREAMS: usize = 8;

@@ -1,6 +1,6 @@
 //! A probe as people read it.
 
-use sprag_measure::probe::{Power, Probe, Rung, Sample, Transfer};
+use sprag_measure::probe::{Energy, Gpus, Power, Probe, Rung, Sample, Transfer};
 use sprag_measure::units::{Bytes, Seconds};
 
 use super::changes::Change;
@@ -53,10 +53,64 @@ pub fn lines(probe: &Probe) -> Vec<String> {
         Power::Watts(watts) => format!("power     {watts:.1} W in the mean while arithmetic was measured"),
         Power::NotReadable(why) => format!("power     not readable: {}", tame(why)),
     });
+    lines.push(match &probe.energy {
+        Energy::Measured { idle_watts, memory_watts, .. } => {
+            let flop = probe.energy.joules_a_flop().map(|joules| format!(", {:.1} pJ a FLOP (fp32)", joules * 1e12));
+            format!(
+                "energy    {:.0} pJ a byte{}; {idle_watts:.1} W idle, {memory_watts:.1} W while memory is read",
+                probe.energy.joules_a_byte().unwrap_or(f64::NAN) * 1e12,
+                flop.unwrap_or_default()
+            )
+        }
+        Energy::NotReadable(why) => format!("energy    not readable: {}", tame(why)),
+    });
+    lines.extend(gpus(&probe.gpus));
     if let Some([before, after]) = probe.temperature_celsius {
         lines.push(format!("warmth    {before:.0} to {after:.0} degrees Celsius"));
     }
     lines.extend(doubts(probe));
+    lines
+}
+
+/// GPUs, one after the other; or why there are none.
+fn gpus(gpus: &Gpus) -> Vec<String> {
+    let found = match gpus {
+        Gpus::None(why) => return vec![format!("GPU       none: {}", tame(why))],
+        Gpus::Found(found) => found,
+    };
+    let mut lines = Vec::new();
+    for gpu in found {
+        lines.push(format!(
+            "GPU       {}, {} through {} ({})",
+            tame(&gpu.name),
+            gpu.kind,
+            tame(&gpu.backend),
+            tame(&gpu.driver)
+        ));
+        lines.extend(gpu.management.as_ref().map(|told| format!("          {}", tame(told))));
+        match &gpu.measured {
+            Ok(figures) => {
+                lines.push(format!(
+                    "          copy                {}",
+                    giga(figures.copy_bytes_per_second, "B/s")
+                ));
+                lines.push(format!(
+                    "          fp32 in registers   {}",
+                    giga(figures.fp32_flop_per_second, "FLOP/s")
+                ));
+                lines.push(format!(
+                    "          product of 1024     {}",
+                    giga(figures.product_flop_per_second, "FLOP/s")
+                ));
+                lines.push(format!(
+                    "          empty dispatch      {} {}",
+                    Seconds(figures.dispatch_seconds.median),
+                    spread(figures.dispatch_seconds)
+                ));
+            }
+            Err(why) => lines.push(format!("          not measured: {}", tame(why))),
+        }
+    }
     lines
 }
 
@@ -267,6 +321,8 @@ pub fn fixture() -> Probe {
         other_processes: Some(0.01),
         steal: Some(0.0),
         power: Power::NotReadable("this machine does not exist".to_owned()),
+        energy: Energy::NotReadable("this machine does not exist".to_owned()),
+        gpus: Gpus::None("this machine does not exist".to_owned()),
         floor: Floor {
             timer_resolution_seconds: 2e-8,
             timer_overhead_seconds: Some(sample(2e-8)),
