@@ -141,7 +141,7 @@ fn ask_cargo(
     let variables = context.environment.without(&["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"]);
     let host = host(&template::rustc(&cargo), &context.environment);
     // Each process has its own: the folder is locked only when the sources are known.
-    let scratch = out.join(format!(".corpus-{}", std::process::id()));
+    let scratch = scratch(out)?;
     let manifest = data::cargo_corpus_manifest(&workspace, roots, &scratch)?;
     let arguments = arguments(&manifest, host.as_deref());
     // A package that only a GPU's build needs was never fetched where none was built: then cargo fetches it now.
@@ -163,6 +163,12 @@ fn ask_cargo(
     Err(failure
         .hint("run `cargo fetch` in Sprag's own folder (it needs the network once), then try again")
         .into())
+}
+
+/// Where cargo is asked from; absolute, because cargo looks from there for the manifest that lies in it.
+fn scratch(out: &Path) -> anyhow::Result<PathBuf> {
+    let out = std::path::absolute(out).with_context(|| format!("cannot find {}", out.display()))?;
+    Ok(out.join(format!(".corpus-{}", std::process::id())))
 }
 
 /// The platform of this machine as rustc names it: packages of other platforms need not be there.
@@ -216,6 +222,13 @@ fn line(progress: PrepareProgress, seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cargo_is_asked_from_an_absolute_folder_wherever_data_go() {
+        for out in ["data", "./a/b", "/tmp/data"] {
+            assert!(scratch(Path::new(out)).unwrap().is_absolute(), "{out}");
+        }
+    }
 
     #[test]
     fn proxy_and_its_exceptions_come_from_the_environment() {
