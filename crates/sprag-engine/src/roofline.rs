@@ -14,7 +14,7 @@ pub const PEAK_FP32: &str = "measured_fp32_flop_per_second";
 /// The same with factors of 16.
 pub const PEAK_BF16: &str = "measured_bf16_flop_per_second";
 
-/// Facts that [`shares`] adds to a run's.
+/// Facts that [`add_shares`] adds to a run's.
 pub const FLOP_SHARE: &str = "flop_share";
 /// Of the bytes a second.
 pub const BANDWIDTH_SHARE: &str = "bandwidth_share";
