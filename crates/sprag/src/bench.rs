@@ -212,6 +212,13 @@ fn tokens(ask: Ask, vocab: u32) -> Vec<u32> {
     (0..ask.prompt).map(|_| next()).collect()
 }
 
+/// The likeliest token that is not the end.
+#[cfg(any(feature = "llama", feature = "candle", test))]
+fn likeliest(logits: &[f32], end: Option<usize>) -> usize {
+    let others = logits.iter().enumerate().filter(|(at, _)| Some(*at) != end);
+    others.max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(at, _)| at)
+}
+
 /// Resident memory of this process.
 #[cfg(any(feature = "llama", feature = "candle"))]
 fn own_memory_bytes() -> Option<u64> {
@@ -284,6 +291,12 @@ mod tests {
         assert_ne!(tokens(ask(1), 32_000)[..4], tokens(ask(2), 32_000)[..4]);
         assert!(tokens(ask(3), 32_000).iter().all(|token| (300..32_000).contains(token)));
         assert!(tokens(ask(3), 10).iter().all(|token| *token < 10));
+    }
+
+    #[test]
+    fn the_end_is_never_chosen() {
+        assert_eq!(likeliest(&[0.5, 3.0, 1.0], Some(1)), 2);
+        assert_eq!((likeliest(&[0.5, 3.0, 1.0], None), likeliest(&[], None)), (1, 0));
     }
 
     #[test]

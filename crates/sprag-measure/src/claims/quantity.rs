@@ -317,23 +317,27 @@ fn over_formats(
 }
 
 fn read(subject: &Subject, quant: Quant, context: u64) -> Result<f64, QuantityError> {
-    Ok(match subject {
-        Subject::Named(name) => {
-            let model = model(name)?;
-            let held = model.cache_bytes(context, 2.0) + 2.0 * model.state_bytes();
-            model.active_params() as f64 * quant.bits / 8.0 + held
-        }
-        Subject::Params(params) => params * quant.bits / 8.0,
-    })
+    with_job(subject, quant, context, plan::bytes_a_token)
 }
 
 fn needed(subject: &Subject, quant: Quant, context: u64) -> Result<f64, QuantityError> {
+    // Whether it fits says how much is needed; the machine does not matter for that.
+    let needed =
+        |job: &Job<'_>| plan::devices().first().map_or(f64::NAN, |any| estimate(job, any).fit.needed);
+    with_job(subject, quant, context, needed)
+}
+
+/// Something of one sequence of a known model; of bare parameters their bytes.
+fn with_job(
+    subject: &Subject,
+    quant: Quant,
+    context: u64,
+    of: impl Fn(&Job<'_>) -> f64,
+) -> Result<f64, QuantityError> {
     Ok(match subject {
         Subject::Named(name) => {
             let model = model(name)?;
-            let job = Job { model: &model, quant, exact: None, context, batch: 1, cache_bytes: 2.0 };
-            // Whether it fits says how much is needed; the machine does not matter for that.
-            plan::devices().first().map_or(f64::NAN, |any| estimate(&job, any).fit.needed)
+            of(&Job { model: &model, quant, exact: None, context, batch: 1, cache_bytes: 2.0 })
         }
         Subject::Params(params) => params * quant.bits / 8.0,
     })

@@ -144,6 +144,11 @@ pub(super) fn context_read(job: &Job<'_>) -> f64 {
     job.model.cache_bytes(job.context, job.cache_bytes) + 2.0 * job.model.state_bytes()
 }
 
+/// Bytes that are read (of states also written) for one token of one sequence.
+pub fn bytes_a_token(job: &Job<'_>) -> f64 {
+    weights_read(job, 1.0) + context_read(job)
+}
+
 /// What decoding so many tokens at once asks of a machine: all layers of one node, weights and one context read.
 pub(super) fn load_on(job: &Job<'_>, device: &Device, tokens: f64) -> Load {
     let bytes = weights_read(job, tokens);

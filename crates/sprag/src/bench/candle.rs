@@ -8,7 +8,7 @@ use candle_core::quantized::gguf_file::Content;
 use candle_core::{Device, Tensor};
 use candle_transformers::models::quantized_llama::{MAX_SEQ_LEN, ModelWeights};
 
-use super::{Ask, BenchPlan, Runtime, Timing, own_memory_bytes, tokens};
+use super::{Ask, BenchPlan, Runtime, Timing, likeliest, own_memory_bytes, tokens};
 
 /// A loaded model.
 pub struct Candle {
@@ -42,13 +42,7 @@ impl Candle {
     fn step(&mut self, tokens: &[u32], position: usize) -> anyhow::Result<u32> {
         let input = Tensor::new(tokens, &Device::Cpu)?.unsqueeze(0)?;
         let logits: Vec<f32> = self.model.forward(&input, position)?.flatten_all()?.to_vec1()?;
-        let best = logits
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| Some(*at) != self.end)
-            .max_by(|a, b| a.1.total_cmp(b.1))
-            .map_or(0, |(at, _)| at);
-        Ok(u32::try_from(best)?)
+        Ok(u32::try_from(likeliest(&logits, self.end))?)
     }
 }
 

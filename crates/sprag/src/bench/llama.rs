@@ -13,7 +13,7 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::token::LlamaToken;
 
-use super::{Ask, BenchPlan, Runtime, Timing, own_memory_bytes, tokens};
+use super::{Ask, BenchPlan, Runtime, Timing, likeliest, own_memory_bytes, tokens};
 
 /// Tokens that are given to it at once.
 const BATCH: usize = 512;
@@ -47,14 +47,8 @@ impl Llama {
 
     /// The likeliest token that is not an end.
     fn choose(&self, logits: &[f32]) -> LlamaToken {
-        let vocab = self.model.vocab();
-        let end = vocab.eos();
-        let best = logits
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| *at as i32 != end.0)
-            .max_by(|a, b| a.1.total_cmp(b.1))
-            .map_or(0, |(at, _)| at as i32);
+        let end = usize::try_from(self.model.vocab().eos().0).ok();
+        let best = i32::try_from(likeliest(logits, end)).unwrap_or(0);
         LlamaToken(best)
     }
 }

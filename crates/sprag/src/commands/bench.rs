@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use sprag_measure::machine::Machine;
-use sprag_measure::plan::{GgufModel, SyntheticFormat, find_model, write_synthetic};
+use sprag_measure::plan::{self, GgufModel, Job, Quant, SyntheticFormat, find_model, write_synthetic};
 use sprag_measure::probe::{Sample, usable_cores};
 use sprag_measure::process::{Cancel, Command, End, Limits, Stream, run as run_child};
 
@@ -194,12 +194,15 @@ fn synthetic(name: &str, args: &Args) -> anyhow::Result<ExitCode> {
 
 /// Bytes that are read for a token after so many positions.
 fn bytes_read(header: &GgufModel, position: u64) -> f64 {
-    let model = &header.architecture;
-    let looked_up = if model.tied { 0 } else { header.embedding_bytes };
-    let all = (model.params() - if model.tied { 0 } else { model.vocab * model.d_model }) as f64;
-    let weights =
-        header.weight_bytes.saturating_sub(looked_up) as f64 * (model.read_params(1.0) / all).min(1.0);
-    weights + model.cache_bytes(position, 2.0) + 2.0 * model.state_bytes()
+    let bits = header.weight_bytes as f64 * 8.0 / header.params.max(1) as f64;
+    plan::bytes_a_token(&Job {
+        model: &header.architecture,
+        quant: Quant { name: "as in the file", bits, source: "the sizes of its tensors" },
+        exact: Some((header.weight_bytes, header.embedding_bytes)),
+        context: position,
+        batch: 1,
+        cache_bytes: 2.0,
+    })
 }
 
 /// A runtime as it was asked for.
