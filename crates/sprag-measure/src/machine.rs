@@ -48,6 +48,9 @@ pub struct Machine {
     pub architecture: String,
     /// Extensions of the instruction set that matter for arithmetic, in the kernel's spelling.
     pub features: Vec<String>,
+    /// Cores of the GPU that Apple's chips have.
+    #[serde(default)]
+    pub gpu_cores: Option<u32>,
     /// Load averages over 1, 5 and 15 minutes, now.
     pub load_average: Option<[f64; 3]>,
 }
@@ -82,6 +85,7 @@ impl Machine {
             ("physical_cores", number(self.physical_cores)),
             ("logical_cores", number(self.logical_cores)),
             ("usable_cores", number(self.usable_cores)),
+            ("gpu_cores", number(self.gpu_cores)),
             ("memory_bytes", self.memory_bytes.map(|bytes| bytes.to_string())),
             ("memory_limit_bytes", self.memory_limit_bytes.map(|bytes| bytes.to_string())),
             ("os", Some(self.os.clone())),
@@ -96,6 +100,13 @@ impl Machine {
 /// [`Machine::facts`] of this machine.
 pub fn facts() -> BTreeMap<String, String> {
     Machine::probe().facts()
+}
+
+/// The number of GPU cores in what `ioreg` prints of the accelerator.
+#[cfg(any(target_os = "macos", test))]
+fn gpu_cores(listing: &str) -> Option<u32> {
+    let line = listing.lines().find(|line| line.contains("\"gpu-core-count\""))?;
+    line.rsplit('=').next()?.trim().parse().ok()
 }
 
 /// Load averages over 1, 5 and 15 minutes; `None` where the system keeps none.
@@ -118,6 +129,15 @@ pub fn free_disk_bytes(path: &Path) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn gpu_cores_are_read_from_the_accelerator() {
+        let listing = "+-o AGXAcceleratorG16X\n    {\n      \"gpu-core-count\" = 40\n      \"model\" = \"Apple M4 Max\"\n";
+        assert_eq!(
+            (gpu_cores(listing), gpu_cores(""), gpu_cores("\"gpu-core-count\" = x")),
+            (Some(40), None, None)
+        );
+    }
 
     #[test]
     fn this_machine_has_cores_and_a_system() {

@@ -8,6 +8,8 @@
 
 mod clock_rate;
 mod compute;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod energy;
 mod floor;
 mod gpu;

@@ -1,4 +1,4 @@
-//! Facts from `sysctl` and `sw_vers`.
+//! Facts from `sysctl`, `sw_vers` and `ioreg`.
 
 use std::path::Path;
 
@@ -28,6 +28,8 @@ pub(super) fn probe() -> Machine {
         os: version.map_or_else(|| "macOS".to_owned(), |version| format!("macOS {version}")),
         kernel: sysctl("kern.osrelease"),
         features: features.map(|(_, name)| (*name).to_owned()).collect(),
+        gpu_cores: ask_all("/usr/sbin/ioreg", &["-rc", "AGXAccelerator", "-d", "1"])
+            .and_then(|listing| super::gpu_cores(&listing)),
         load_average: super::load_average(),
         ..Machine::default()
     }

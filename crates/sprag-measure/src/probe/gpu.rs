@@ -44,11 +44,15 @@ pub struct Gpu {
 pub struct GpuFigures {
     /// `a = b` by a shader, read and written bytes counted.
     pub copy_bytes_per_second: Sample,
-    /// Fused multiplications and additions in registers, in single precision.
-    pub fp32_flop_per_second: Sample,
-    /// A product of 1024 x 1024 x 1024 in single precision through shared memory.
+    /// Fused multiplications and additions in registers, in single precision; shaders alone measure it.
+    #[serde(default)]
+    pub fp32_flop_per_second: Option<Sample>,
+    /// A square product in single precision: of 1024 by a shader, of 4096 by cuBLAS.
     pub product_flop_per_second: Sample,
-    /// From handing over an empty shader until its end is known.
+    /// The same in bf16; cuBLAS alone does it.
+    #[serde(default)]
+    pub bf16_product_flop_per_second: Option<Sample>,
+    /// From handing over next to nothing until its end is known.
     pub dispatch_seconds: Sample,
 }
 
@@ -58,8 +62,24 @@ pub fn measure(_: super::Effort) -> Gpus {
     Gpus::default()
 }
 
+/// Looks for them and measures each; through CUDA besides, where that is built in.
 #[cfg(feature = "wgpu")]
-pub use through_wgpu::measure;
+pub fn measure(effort: super::Effort) -> Gpus {
+    let found = through_wgpu::measure(effort);
+    #[cfg(feature = "cuda")]
+    let found = match (found, super::cuda::measure(effort)) {
+        (Gpus::Found(mut all), Ok(cards)) => {
+            all.extend(cards);
+            Gpus::Found(all)
+        }
+        (Gpus::None(_), Ok(cards)) if !cards.is_empty() => Gpus::Found(cards),
+        (Gpus::None(why), Ok(_)) => Gpus::None(format!("{why}; CUDA knows no card")),
+        (Gpus::None(why), Err(also)) => Gpus::None(format!("{why}; {also}")),
+        // What there is was found through wgpu.
+        (Gpus::Found(all), Err(_)) => Gpus::Found(all),
+    };
+    found
+}
 
 #[cfg(feature = "wgpu")]
 mod through_wgpu {
@@ -207,8 +227,9 @@ mod through_wgpu {
         let seconds = |rate: f64| 1.0 / rate;
         Ok(GpuFigures {
             copy_bytes_per_second: copy,
-            fp32_flop_per_second: arithmetic,
+            fp32_flop_per_second: Some(arithmetic),
             product_flop_per_second: product,
+            bf16_product_flop_per_second: None,
             dispatch_seconds: Sample {
                 median: seconds(nothing.median),
                 low: seconds(nothing.high),

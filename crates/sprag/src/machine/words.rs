@@ -94,14 +94,14 @@ fn gpus(gpus: &Gpus) -> Vec<String> {
                     "          copy                {}",
                     giga(figures.copy_bytes_per_second, "B/s")
                 ));
-                lines.push(format!(
-                    "          fp32 in registers   {}",
-                    giga(figures.fp32_flop_per_second, "FLOP/s")
-                ));
-                lines.push(format!(
-                    "          product of 1024     {}",
-                    giga(figures.product_flop_per_second, "FLOP/s")
-                ));
+                let mut flop = |name: &str, sample: Option<Sample>| {
+                    lines.extend(
+                        sample.map(|sample| format!("          {name:<19} {}", giga(sample, "FLOP/s"))),
+                    );
+                };
+                flop("fp32 in registers", figures.fp32_flop_per_second);
+                flop("fp32 product", Some(figures.product_flop_per_second));
+                flop("bf16 product", figures.bf16_product_flop_per_second);
                 lines.push(format!(
                     "          empty dispatch      {} {}",
                     Seconds(figures.dispatch_seconds.median),
