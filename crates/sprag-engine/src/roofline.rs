@@ -14,14 +14,14 @@ pub const PEAK_FP32: &str = "measured_fp32_flop_per_second";
 /// The same with factors of 16.
 pub const PEAK_BF16: &str = "measured_bf16_flop_per_second";
 
-/// Facts that [`add_shares`] adds to a run's.
-pub const FLOP_SHARE: &str = "flop_share";
+/// Facts that [`add_shares`] adds to a run's; estimated, because a part of what they are made of may be the candidate's word.
+pub const FLOP_SHARE: &str = "estimated_flop_share";
 /// Of the bytes a second.
-pub const BANDWIDTH_SHARE: &str = "bandwidth_share";
+pub const BANDWIDTH_SHARE: &str = "estimated_bandwidth_share";
 /// Of the most operations a second that the roofline allows at the run's intensity.
-pub const ROOFLINE_SHARE: &str = "roofline_share";
+pub const ROOFLINE_SHARE: &str = "estimated_roofline_share";
 /// That most.
-pub const ROOFLINE_BOUND: &str = "roofline_flop_per_second";
+pub const ROOFLINE_BOUND: &str = "estimated_roofline_flop_per_second";
 
 /// What limits.
 #[derive(Clone, Copy, Debug, PartialEq)]
