@@ -214,10 +214,10 @@ fn gigabytes(bytes: f64) -> String {
     if bytes < 0.1e9 { format!("{:.2} MB", bytes / 1e6) } else { format!("{:.2} GB", bytes / 1e9) }
 }
 
-/// `12.9 tokens/s (10.6 to 14.5), ceiling 14.5`.
+/// `12.9 tokens/s expected of llama.cpp [10.6, 14.5], ceiling 14.5`.
 fn rates(rates: &Rates) -> String {
     format!(
-        "{:.1} tokens/s expected [{:.1}, {:.1}], ceiling {:.1}",
+        "{:.1} tokens/s expected of llama.cpp [{:.1}, {:.1}], ceiling {:.1}",
         rates.expected, rates.low, rates.high, rates.ceiling
     )
 }
