@@ -29,6 +29,7 @@ print(writer.write_int8_data(np.array([-1, 2, 3], dtype=np.int8)))
 print(writer.write_uint8_data(np.array([255], dtype=np.uint8)))
 ";
 
+#[expect(clippy::disallowed_methods, reason = "a test is started by a person, who names the interpreter")]
 fn python(script: &str, words: &[OsString]) -> Option<String> {
     let program = std::env::var_os("SPRAG_COREMLTOOLS_PYTHON").unwrap_or_else(|| "python3".into());
     let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
@@ -83,9 +84,9 @@ fn what_coremltools_writes_is_read_here() {
     assert_eq!(read(3), (BlobType::Uint8, vec![255]));
     // Written with the same layout, the file is the same.
     let mut writer = BlobWriter::new();
-    for at in 0..4 {
+    for (at, place) in places.iter().enumerate() {
         let (kind, data) = read(at);
-        assert_eq!(writer.add(kind, &data), Ok(places[at]));
+        assert_eq!(writer.add(kind, &data), Ok(*place));
     }
     assert_eq!(writer.finish()[..bytes.len()], bytes[..]);
 }
