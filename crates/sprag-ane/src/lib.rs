@@ -2,4 +2,5 @@
 //! files. What runs them is not here.
 
 pub mod blob;
+pub mod emulator;
 pub mod mil;
