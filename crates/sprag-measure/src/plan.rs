@@ -27,7 +27,7 @@ pub use config::{ConfigError, from_config, supported};
 pub use cost::{Cost, Prices, cost};
 pub use device::{Device, DeviceClass, DeviceError, Kind, Source, devices, find_device, read_device};
 pub use efficiency::{Efficiency, Load, efficiency_of, fit};
-pub use estimate::{Estimate, Fit, Job, Line, Rates, bytes_a_token, estimate};
+pub use estimate::{Estimate, Fit, Job, Line, Rates, bytes_a_token, bytes_needed, estimate};
 pub use gguf::{GgufError, GgufModel, read_gguf};
 pub use grade::{Grade, GradeError, Graded, Table, grade};
 pub use quant::{Quant, find_quant, quants};

@@ -14,13 +14,14 @@ pub mod server;
 pub mod summary;
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use sprag_measure::machine::{LoadMeter, Machine};
 use sprag_measure::probe::{MemoryNow, Power, PowerMeter, memory_now, usable_cores};
 
 use crate::error::Failure;
+use crate::machine::products::Products;
 
 /// What is to be measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -60,6 +61,17 @@ pub struct Timing {
 }
 
 impl Timing {
+    /// Of an answer that was as long as asked, and whose first token was there at a moment, so long after the beginning.
+    #[cfg(any(feature = "llama", feature = "candle"))]
+    fn whole(ask: Ask, prompt_seconds: f64, first: Instant) -> Timing {
+        Timing {
+            prompt: ask.prompt,
+            prompt_seconds,
+            generated: ask.generate,
+            decode_seconds: first.elapsed().as_secs_f64(),
+        }
+    }
+
     /// Tokens of the prompt a second.
     pub fn prefill(self) -> f64 {
         f64::from(self.prompt) / self.prompt_seconds
@@ -92,6 +104,9 @@ pub struct Reading {
     pub timing: Timing,
     /// What memory gave just before; `None` where it could not be measured.
     pub memory: Option<MemoryNow>,
+    /// Operations a second of a matrix product just before, in single precision or bf16, whichever is faster; `None` where
+    /// the runtime has fewer threads than there are processors.
+    pub flop_per_second: Option<f64>,
     /// What other processes used of the processors meanwhile, from 0 to 1; of a server its own work is among it.
     pub other_processes: Option<f64>,
     /// What a hypervisor gave to others meanwhile.
@@ -129,6 +144,12 @@ pub fn drive(
     let machine = Machine::probe();
     let mut cores = usable_cores();
     cores.truncate(plan.threads.max(1) as usize);
+    let products = Products::default();
+    let all_cores = plan.threads as usize == usable_cores().len();
+    let arithmetic = || {
+        let rate = |precision| products.rate([1024; 3], precision, Duration::from_millis(50));
+        ["fp32", "bf16"].into_iter().filter_map(rate).reduce(f64::max).filter(|_| all_cores)
+    };
     let first = plan.prompts.first().copied().unwrap_or(32);
     runtime.answer(Ask { seed: 0, prompt: first, generate: plan.generate.min(8) })?;
     let memory_bytes = runtime.memory_bytes();
@@ -136,15 +157,17 @@ pub fn drive(
     for go in 0..plan.repeat {
         for (at, prompt) in plan.prompts.iter().enumerate() {
             let memory = memory_now(&cores, &machine);
+            let flop_per_second = arithmetic();
             let (load, power) = (LoadMeter::start(), PowerMeter::start());
             let seed = 1 + u64::from(go) * 1000 + at as u64;
             let timing = runtime.answer(Ask { seed, prompt: *prompt, generate: plan.generate })?;
             let power = power.finish();
-            let load = load.finish(std::time::Duration::ZERO).ok();
+            let load = load.finish(Duration::ZERO).ok();
             tell(Told::Reading(Reading {
                 asked: *prompt,
                 timing,
                 memory,
+                flop_per_second,
                 other_processes: load.map(|load| load.other_processes),
                 steal: load.map(|load| load.steal),
                 power,

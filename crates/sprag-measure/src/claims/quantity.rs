@@ -4,8 +4,8 @@ use serde::Deserialize;
 
 use super::Claim;
 use crate::plan::{
-    self, Architecture, Device, Feed, Job, Quant, Split, cluster, estimate, find_device, find_link,
-    find_model, find_quant,
+    self, Architecture, Device, Feed, Job, Quant, Split, cluster, find_device, find_link, find_model,
+    find_quant,
 };
 use crate::units::{Bytes, Count};
 
@@ -216,7 +216,7 @@ pub enum Quantity {
         #[serde(default)]
         context: u64,
     },
-    /// Tokens a second of prefill at most: operations over twice the parameters.
+    /// Tokens a second of prefill at most: operations over those of a token of a short prompt.
     PrefillCeiling {
         /// Operations a second.
         flop: Box<Quantity>,
@@ -321,10 +321,7 @@ fn read(subject: &Subject, quant: Quant, context: u64) -> Result<f64, QuantityEr
 }
 
 fn needed(subject: &Subject, quant: Quant, context: u64) -> Result<f64, QuantityError> {
-    // Whether it fits says how much is needed; the machine does not matter for that.
-    let needed =
-        |job: &Job<'_>| plan::devices().first().map_or(f64::NAN, |any| estimate(job, any).fit.needed);
-    with_job(subject, quant, context, needed)
+    with_job(subject, quant, context, plan::bytes_needed)
 }
 
 /// Something of one sequence of a known model; of bare parameters their bytes.
@@ -473,13 +470,19 @@ impl Quantity {
             }
             Quantity::PrefillCeiling { flop, model: subject } => {
                 let flop = flop.compute(claims)?;
-                let params = match subject {
-                    Subject::Named(name) => model(name)?.active_params() as f64,
-                    Subject::Params(params) => *params,
+                // Of a short prompt: what it looks back at costs next to nothing, the output matrix is needed once.
+                let a_token = match subject {
+                    Subject::Named(name) => model(name)?.prompt_flop_a_token(512),
+                    Subject::Params(params) => 2.0 * params,
                 };
                 Computed {
-                    value: flop.value.scaled(1.0 / (2.0 * params)),
-                    formula: format!("({} = {}) / (2 x {})", flop.formula, flop.shown(), said(subject)),
+                    value: flop.value.scaled(1.0 / a_token),
+                    formula: format!(
+                        "({} = {}) / {a_token:.4e} FLOP a token of {}",
+                        flop.formula,
+                        flop.shown(),
+                        said(subject)
+                    ),
                     projected: flop.projected,
                 }
             }

@@ -435,6 +435,13 @@ impl Architecture {
         2.0 * self.active_params() as f64 + self.mixing_flop(context)
     }
 
+    /// Operations of one token of a prompt of so many, in the mean: it looks at half of them, and the output matrix is needed
+    /// for the last one alone.
+    pub fn prompt_flop_a_token(&self, prompt: u64) -> f64 {
+        let output = 2.0 * (self.vocab * self.d_model) as f64;
+        self.flop_a_token(prompt / 2) - output + output / prompt.max(1) as f64
+    }
+
     /// Of those the ones over positions.
     pub fn mixing_flop(&self, context: u64) -> f64 {
         self.blocks.iter().map(|block| block.mixer.mixing_flop(self.d_model, context)).sum()

@@ -86,7 +86,7 @@ fn overhead(model: &Architecture, batch: u64) -> f64 {
     0.3e9 + scratch.min(2e9) + batch as f64 * 1e6
 }
 
-/// Bytes of all that must lie in memory.
+/// Bytes of all that must lie in memory, by what they are for, and their sum.
 pub(super) fn needed(job: &Job<'_>) -> (Vec<Line>, f64) {
     let (params, model) = (job.model.params() as f64, job.model);
     let weights = match job.exact {
@@ -144,6 +144,11 @@ pub(super) fn context_read(job: &Job<'_>) -> f64 {
     job.model.cache_bytes(job.context, job.cache_bytes) + 2.0 * job.model.state_bytes()
 }
 
+/// Bytes of all that must lie in memory.
+pub fn bytes_needed(job: &Job<'_>) -> f64 {
+    needed(job).1
+}
+
 /// Bytes that are read (of states also written) for one token of one sequence.
 pub fn bytes_a_token(job: &Job<'_>) -> f64 {
     weights_read(job, 1.0) + context_read(job)
@@ -188,7 +193,7 @@ pub fn estimate(job: &Job<'_>, device: &Device) -> Estimate {
         low: expected * (-efficiency.spread).exp(),
         high: (expected * efficiency.spread.exp()).min(ceiling),
     };
-    let prefill_flop = model.flop_a_token(job.context / 2);
+    let prefill_flop = model.prompt_flop_a_token(job.context);
     let prefill = device.flop_per_second.map(|flop| {
         let ceiling = flop / prefill_flop;
         around(ceiling * efficiency.prefill_share, ceiling)
@@ -216,7 +221,8 @@ pub fn estimate(job: &Job<'_>, device: &Device) -> Estimate {
             name: "prefill ceiling",
             value: prefill.ceiling,
             formula: format!(
-                "{flop:.4e} FLOP/s / {prefill_flop:.4e} FLOP a token (2 x active parameters + attention)"
+                "{flop:.4e} FLOP/s / {prefill_flop:.4e} FLOP a token (2 x active parameters + attention; the output matrix \
+                 once)"
             ),
         });
     }

@@ -11,6 +11,14 @@ pub struct Quant {
     pub source: &'static str,
 }
 
+impl Quant {
+    /// That of a file, by the bytes of its tensors and the numbers in them.
+    pub fn of_file(weight_bytes: u64, params: u64) -> Quant {
+        let bits = weight_bytes as f64 * 8.0 / params.max(1) as f64;
+        Quant { name: "as in the file", bits, source: "the sizes of its tensors" }
+    }
+}
+
 const BLOCK: &str = "bytes of a block over its weights, ggml-common.h of llama.cpp";
 const MIX: &str = "mean over Llama 3 8B as llama.cpp's quantize tells it; the mix depends on the model";
 

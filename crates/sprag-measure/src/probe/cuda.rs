@@ -24,21 +24,25 @@ pub fn measure(effort: Effort) -> Result<Vec<Gpu>, String> {
         return Err("CUDA's driver library (libcuda) is not there".to_owned());
     }
     let count = CudaContext::device_count().map_err(|cause| format!("CUDA does not answer: {cause}"))?;
-    (0..usize::try_from(count).unwrap_or(0)).map(|ordinal| one(ordinal, effort)).collect()
+    match count {
+        0 => Err("CUDA knows no card".to_owned()),
+        count => Ok((0..usize::try_from(count).unwrap_or(0)).map(|ordinal| one(ordinal, effort)).collect()),
+    }
 }
 
-fn one(ordinal: usize, effort: Effort) -> Result<Gpu, String> {
-    let context =
-        CudaContext::new(ordinal).map_err(|cause| format!("card {ordinal} cannot be opened: {cause}"))?;
-    let name = context.name().map_err(|cause| format!("card {ordinal} has no name: {cause}"))?;
-    Ok(Gpu {
+/// A card that cannot be opened is one, with the reason in the place of its figures.
+fn one(ordinal: usize, effort: Effort) -> Gpu {
+    let opened = CudaContext::new(ordinal).map_err(|cause| format!("it cannot be opened: {cause}"));
+    let name = opened.as_ref().ok().and_then(|context| context.name().ok());
+    let name = name.unwrap_or_else(|| format!("card {ordinal}"));
+    Gpu {
         management: super::nvml::told(&name),
         name,
         backend: "CUDA".to_owned(),
         driver: "cuBLAS".to_owned(),
         kind: "discrete".to_owned(),
-        measured: figures(&context, effort),
-    })
+        measured: opened.and_then(|context| figures(&context, effort)),
+    }
 }
 
 fn figures(context: &Arc<CudaContext>, effort: Effort) -> Result<GpuFigures, String> {
@@ -56,8 +60,8 @@ fn figures(context: &Arc<CudaContext>, effort: Effort) -> Result<GpuFigures, Str
     }
     let blas =
         CudaBlas::new(Arc::clone(&stream)).map_err(|cause| format!("cuBLAS does not begin: {cause}"))?;
-    let singles = product::<f32>(&stream, &blas, effort, 1.0, 0.0)?;
-    let halves = product::<bf16>(&stream, &blas, effort, bf16::ONE, bf16::ZERO)?;
+    let singles = product::<f32>(&stream, &blas, effort, |value| value)?;
+    let halves = product::<bf16>(&stream, &blas, effort, bf16::from_f32)?;
     // A copy of nothing much: what handing over costs.
     let small: CudaSlice<u8> = stream.alloc_zeros(16).map_err(fault)?;
     let mut other: CudaSlice<u8> = stream.alloc_zeros(16).map_err(fault)?;
@@ -77,30 +81,32 @@ fn figures(context: &Arc<CudaContext>, effort: Effort) -> Result<GpuFigures, Str
     })
 }
 
-/// A square product.
+/// A square product of numbers that are not 0: of zeros a card draws less power and clocks higher than it can.
 fn product<T: DeviceRepr + ValidAsZeroBits + Copy>(
     stream: &Arc<CudaStream>,
     blas: &CudaBlas,
     effort: Effort,
-    one: T,
-    zero: T,
+    of: fn(f32) -> T,
 ) -> Result<Sample, String>
 where
     CudaBlas: Gemm<T>,
 {
     let count = (SIDE * SIDE) as usize;
-    let zeros = || stream.alloc_zeros::<T>(count).map_err(|cause| format!("there is no room: {cause}"));
-    let (a, b, mut c) = (zeros()?, zeros()?, zeros()?);
+    let fault = |cause: cudarc::driver::DriverError| format!("there is no room: {cause}");
+    let numbers: Vec<T> = (0..count).map(|at| of(((at * 31 + at / 7) % 255) as f32 / 127.0 - 1.0)).collect();
+    let a = stream.clone_htod(&numbers).map_err(fault)?;
+    let b = stream.clone_htod(&numbers).map_err(fault)?;
+    let mut c = stream.alloc_zeros::<T>(count).map_err(fault)?;
     let config = || GemmConfig {
         transa: cublasOperation_t::CUBLAS_OP_N,
         transb: cublasOperation_t::CUBLAS_OP_N,
         m: SIDE,
         n: SIDE,
         k: SIDE,
-        alpha: one,
+        alpha: of(1.0),
         lda: SIDE,
         ldb: SIDE,
-        beta: zero,
+        beta: of(0.0),
         ldc: SIDE,
     };
     rate(stream, effort, 2.0 * f64::from(SIDE).powi(3), &mut || {

@@ -72,11 +72,20 @@ pub fn measure(effort: super::Effort) -> Gpus {
             all.extend(cards);
             Gpus::Found(all)
         }
-        (Gpus::None(_), Ok(cards)) if !cards.is_empty() => Gpus::Found(cards),
-        (Gpus::None(why), Ok(_)) => Gpus::None(format!("{why}; CUDA knows no card")),
+        (Gpus::None(_), Ok(cards)) => Gpus::Found(cards),
         (Gpus::None(why), Err(also)) => Gpus::None(format!("{why}; {also}")),
-        // What there is was found through wgpu.
-        (Gpus::Found(all), Err(_)) => Gpus::Found(all),
+        // Who built CUDA in wants to know why it says nothing.
+        (Gpus::Found(mut all), Err(why)) => {
+            all.push(Gpu {
+                name: "NVIDIA cards".to_owned(),
+                backend: "CUDA".to_owned(),
+                driver: "none".to_owned(),
+                kind: "none".to_owned(),
+                management: None,
+                measured: Err(why),
+            });
+            Gpus::Found(all)
+        }
     };
     found
 }

@@ -61,12 +61,7 @@ impl Runtime for Candle {
         for made in 1..ask.generate {
             token = self.step(&[token], (ask.prompt + made) as usize - 1)?;
         }
-        Ok(Timing {
-            prompt: ask.prompt,
-            prompt_seconds,
-            generated: ask.generate,
-            decode_seconds: first.elapsed().as_secs_f64(),
-        })
+        Ok(Timing::whole(ask, prompt_seconds, first))
     }
 
     fn memory_bytes(&self) -> Option<u64> {

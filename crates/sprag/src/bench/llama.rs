@@ -87,12 +87,7 @@ impl Runtime for Llama {
             self.context.decode(&mut batch).context("llama.cpp cannot decode")?;
             token = self.choose(self.context.get_logits_ith(0));
         }
-        Ok(Timing {
-            prompt: ask.prompt,
-            prompt_seconds,
-            generated: ask.generate,
-            decode_seconds: first.elapsed().as_secs_f64(),
-        })
+        Ok(Timing::whole(ask, prompt_seconds, first))
     }
 
     fn memory_bytes(&self) -> Option<u64> {

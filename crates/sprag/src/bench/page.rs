@@ -44,12 +44,13 @@ pub fn render(title: &str, subtitle: &str, measured: &[(String, Vec<Row>)], line
 
 #[cfg(test)]
 mod tests {
-    use super::super::summary::{rows, tests::measured};
+    use super::super::summary::{Needs, rows, tests::measured};
     use super::*;
 
     #[test]
     fn the_page_asks_nobody_for_anything_and_escapes_names() {
-        let rows = rows(&measured("a", 45.0), &[128], 33, &|_| 0.8e9);
+        let needs = Needs { bytes: &|_| 0.8e9, prompt_flop: &|_| 2e9 };
+        let rows = rows(&measured("a", 45.0), &[128], 33, &needs);
         let html = render("<b>model</b>", "sub", &[("a".to_owned(), rows)], &["line".to_owned()]);
         assert!(!html.contains("<b>model") && html.contains("default-src 'none'") && !html.contains("NaN"));
     }

@@ -29,6 +29,8 @@ pub struct Row {
     pub prompt_tokens: u32,
     /// Tokens of the prompt a second.
     pub prefill: Sample,
+    /// Operations of prefill a second, over those of a matrix product of the same go.
+    pub of_product: Option<Sample>,
     /// Seconds until the first token.
     pub first_token_seconds: Sample,
     /// Tokens a second after the first.
@@ -66,15 +68,20 @@ pub struct TokenTime {
     pub rest: f64,
 }
 
-/// Bytes that are read for a token at a length.
-pub type BytesRead<'a> = &'a dyn Fn(u32) -> f64;
-
-/// Rows by length. `tokens` is what was to be made, `bytes` what is read for a token after so many positions.
-pub fn rows(measured: &Measured, prompts: &[u32], generate: u32, bytes: BytesRead<'_>) -> Vec<Row> {
-    prompts.iter().filter_map(|prompt| row(measured, *prompt, generate, bytes)).collect()
+/// What a model asks of a machine.
+pub struct Needs<'a> {
+    /// Bytes that are read for a token after so many positions.
+    pub bytes: &'a dyn Fn(u32) -> f64,
+    /// Operations of a token of a prompt of so many, in the mean.
+    pub prompt_flop: &'a dyn Fn(u32) -> f64,
 }
 
-fn row(measured: &Measured, prompt: u32, generate: u32, bytes: BytesRead<'_>) -> Option<Row> {
+/// Rows by length; `generate` is how many tokens were to be made.
+pub fn rows(measured: &Measured, prompts: &[u32], generate: u32, needs: &Needs<'_>) -> Vec<Row> {
+    prompts.iter().filter_map(|prompt| row(measured, *prompt, generate, needs)).collect()
+}
+
+fn row(measured: &Measured, prompt: u32, generate: u32, needs: &Needs<'_>) -> Option<Row> {
     let own: Vec<&Reading> = measured.readings.iter().filter(|reading| reading.asked == prompt).collect();
     let values =
         |of: &dyn Fn(&Reading) -> Option<f64>| -> Vec<f64> { own.iter().filter_map(|one| of(one)).collect() };
@@ -82,7 +89,7 @@ fn row(measured: &Measured, prompt: u32, generate: u32, bytes: BytesRead<'_>) ->
     let prefill = Sample::of(&values(&|one| Some(one.timing.prefill())))?;
     let decode = Sample::of(&values(&|one| one.timing.decode()));
     // In the middle of the answer.
-    let read = bytes(own.first()?.timing.prompt + generate / 2);
+    let read = (needs.bytes)(own.first()?.timing.prompt + generate / 2);
     let share = |of: &dyn Fn(&Reading) -> Option<f64>| {
         Sample::of(&values(&|one| Some(one.timing.decode()? * read / of(one)?)))
     };
@@ -111,6 +118,9 @@ fn row(measured: &Measured, prompt: u32, generate: u32, bytes: BytesRead<'_>) ->
         prompt,
         prompt_tokens: own.first()?.timing.prompt,
         prefill,
+        of_product: Sample::of(&values(&|one| {
+            Some(one.timing.prefill() * (needs.prompt_flop)(one.timing.prompt) / one.flop_per_second?)
+        })),
         first_token_seconds: Sample::of(&values(&|one| Some(one.timing.prompt_seconds)))?,
         decode,
         of_triad,
@@ -158,6 +168,7 @@ pub mod tests {
                 generated: 33,
                 decode_seconds: 32.0 / (decode * (1.0 + 0.01 * (f64::from(go) - 2.0))),
             },
+            flop_per_second: Some(512e9),
             memory: Some(MemoryNow { read: 50e9, read_one_stream: 38e9, triad: 40e9 }),
             other_processes: Some(0.02 * f64::from(go)),
             steal: Some(0.0),
@@ -174,7 +185,8 @@ pub mod tests {
 
     #[test]
     fn rows_tell_medians_shares_and_where_the_time_goes() {
-        let rows = rows(&measured("a", 45.0), &[128, 256], 33, &|_| 0.8e9);
+        let needs = Needs { bytes: &|_| 0.8e9, prompt_flop: &|_| 2e9 };
+        let rows = rows(&measured("a", 45.0), &[128, 256], 33, &needs);
         assert_eq!(rows.len(), 1);
         let row = &rows[0];
         let decode = row.decode.unwrap();
@@ -182,6 +194,8 @@ pub mod tests {
         // 45 tokens/s x 0.8 GB over 40 GB/s.
         assert!((row.of_triad.unwrap().median - 0.9).abs() < 1e-9);
         assert!((row.of_read.unwrap().median - 0.72).abs() < 1e-9);
+        // 128 tokens/s x 2e9 over 512e9.
+        assert!((row.of_product.unwrap().median - 0.5).abs() < 1e-9);
         let token = row.token.unwrap();
         assert!((token.reading - 0.02).abs() < 1e-12 && (token.computing - 1.0 / 128.0).abs() < 1e-12);
         assert!((token.rest - (1.0 / 45.0 - 0.8 / 38.0)).abs() < 1e-9);

@@ -14,7 +14,7 @@ use super::plan::gguf_header;
 use super::{print_json, println_or_stop, write_whole};
 use crate::bench::external::External;
 use crate::bench::server::Server;
-use crate::bench::summary::{Measured, Row, rows, worth};
+use crate::bench::summary::{Measured, Needs, Row, Worth, rows, worth};
 use crate::bench::{self, BenchPlan, Runtime, Told};
 use crate::context::Context;
 use crate::error::Failure;
@@ -119,11 +119,14 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     {
         return Err(error);
     }
-    let bytes = |position: u32| bytes_read(&header, u64::from(position));
+    let needs = Needs {
+        bytes: &|position| bytes_read(&header, u64::from(position)),
+        prompt_flop: &|prompt| header.architecture.prompt_flop_a_token(u64::from(prompt)),
+    };
     let all: Vec<(Measured, Vec<Row>)> = measured
         .into_iter()
         .map(|one| {
-            let rows = rows(&one, &plan.prompts, plan.generate, &bytes);
+            let rows = rows(&one, &plan.prompts, plan.generate, &needs);
             (one, rows)
         })
         .collect();
@@ -194,10 +197,9 @@ fn synthetic(name: &str, args: &Args) -> anyhow::Result<ExitCode> {
 
 /// Bytes that are read for a token after so many positions.
 fn bytes_read(header: &GgufModel, position: u64) -> f64 {
-    let bits = header.weight_bytes as f64 * 8.0 / header.params.max(1) as f64;
     plan::bytes_a_token(&Job {
         model: &header.architecture,
-        quant: Quant { name: "as in the file", bits, source: "the sizes of its tensors" },
+        quant: Quant::of_file(header.weight_bytes, header.params),
         exact: Some((header.weight_bytes, header.embedding_bytes)),
         context: position,
         batch: 1,
@@ -328,6 +330,39 @@ fn in_a_worker(
     }
 }
 
+/// What the runtime is worth in decode and prefill, for each length.
+fn worths(plan: &BenchPlan, all: &[(Measured, Vec<Row>)]) -> Vec<(u32, [Option<Worth>; 2])> {
+    let of = |prompt: u32, rate: &dyn Fn(&Row) -> Option<f64>| {
+        let rates = all.iter().filter_map(|(one, rows)| {
+            Some((one.name.clone(), rate(rows.iter().find(|row| row.prompt == prompt)?)?))
+        });
+        worth(&rates.collect::<Vec<_>>())
+    };
+    let both = |prompt: &u32| {
+        let decode = of(*prompt, &|row| Some(row.decode?.median));
+        (*prompt, [decode, of(*prompt, &|row| Some(row.prefill.median))])
+    };
+    plan.prompts.iter().map(both).collect()
+}
+
+/// First of all, what the choice of the runtime is worth.
+fn headline(plan: &BenchPlan, all: &[(Measured, Vec<Row>)]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (prompt, both) in worths(plan, all) {
+        for (what, found) in ["decode", "prefill"].into_iter().zip(both) {
+            lines.extend(found.map(|found| {
+                format!(
+                    "the runtime is worth x{:.2} here in {what} (a prompt of {prompt}): {} over {}",
+                    found.times,
+                    tame(&found.best),
+                    tame(&found.worst)
+                )
+            }));
+        }
+    }
+    lines
+}
+
 fn spread(sample: Sample, decimals: usize) -> String {
     format!("{:.decimals$} [{:.decimals$}, {:.decimals$}]", sample.median, sample.low, sample.high)
 }
@@ -340,13 +375,14 @@ fn lines(
     all: &[(Measured, Vec<Row>)],
     failed: &[(String, String)],
 ) -> Vec<String> {
-    let mut lines = vec![format!(
+    let mut lines = headline(plan, all);
+    lines.push(format!(
         "model     {}: {} parameters, {} of weights ({})",
         tame(&header.architecture.name),
         numbers::count(header.params as f64),
         numbers::bytes(header.weight_bytes as f64),
         model.display()
-    )];
+    ));
     lines.push(format!(
         "machine   {} threads of {cores} processors; figures are medians of {} goes [least, most]",
         plan.threads, plan.repeat
@@ -370,9 +406,12 @@ fn lines(
         for (one, rows) in all {
             let Some(row) = rows.iter().find(|row| row.prompt == *prompt) else { continue };
             lines.push(format!(
-                "  {}: prefill {} tokens/s, first token after {} s",
+                "  {}: prefill {} tokens/s{}, first token after {} s",
                 tame(&one.name),
                 spread(row.prefill, 1),
+                row.of_product
+                    .map(|share| format!(" (x{} of what a matrix product computes)", spread(share, 2)))
+                    .unwrap_or_default(),
                 spread(row.first_token_seconds, 2)
             ));
             if let Some(decode) = row.decode {
@@ -400,25 +439,6 @@ fn lines(
             }
             if row.prompt_tokens != row.prompt {
                 lines.push(format!("    the prompt had {} tokens", row.prompt_tokens));
-            }
-        }
-        for (what, of) in [
-            ("decode", &(|row: &Row| Some(row.decode?.median)) as &dyn Fn(&Row) -> Option<f64>),
-            ("prefill", &|row: &Row| Some(row.prefill.median)),
-        ] {
-            let rates: Vec<(String, f64)> = all
-                .iter()
-                .filter_map(|(one, rows)| {
-                    Some((one.name.clone(), of(rows.iter().find(|row| row.prompt == *prompt)?)?))
-                })
-                .collect();
-            if let Some(found) = worth(&rates) {
-                lines.push(format!(
-                    "  the runtime is worth x{:.2} here in {what}: {} over {}",
-                    found.times,
-                    tame(&found.best),
-                    tame(&found.worst)
-                ));
             }
         }
     }
@@ -475,20 +495,9 @@ fn told(
                 "rows": rows, "readings": one.readings })
         })
         .collect();
-    let worth: Vec<Value> = plan
-        .prompts
-        .iter()
-        .map(|prompt| {
-            let rates = |of: &dyn Fn(&Row) -> Option<f64>| -> Vec<(String, f64)> {
-                all.iter()
-                    .filter_map(|(one, rows)| {
-                        Some((one.name.clone(), of(rows.iter().find(|row| row.prompt == *prompt)?)?))
-                    })
-                    .collect()
-            };
-            json!({ "prompt": prompt, "decode": worth(&rates(&|row| Some(row.decode?.median))),
-                "prefill": worth(&rates(&|row| Some(row.prefill.median))) })
-        })
+    let worth: Vec<Value> = worths(plan, all)
+        .into_iter()
+        .map(|(prompt, [decode, prefill])| json!({ "prompt": prompt, "decode": decode, "prefill": prefill }))
         .collect();
     let failed: Vec<Value> =
         failed.iter().map(|(name, why)| json!({ "runtime": name, "why": why })).collect();

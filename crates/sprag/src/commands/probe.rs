@@ -1,20 +1,18 @@
 //! `sprag probe`: what this machine really does.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::json;
 use sprag_measure::machine;
 use sprag_measure::probe::{Effort, Options, probe};
-use sprag_train::kernels::{Matrix, MatrixMut, Precision, matmul};
 
 use super::{print_json, println_or_stop, write_whole};
 use crate::context::Context;
 use crate::exit_code::ExitCode;
+use crate::machine::products::Products;
 use crate::machine::{changes, file, page, words};
 
 /// Measure what this machine really does, beside what is presented
@@ -96,55 +94,4 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
         println_or_stop(&format!("report    {}", report.display()))?;
     }
     Ok(ExitCode::Success)
-}
-
-/// Matrix products by the kernels that candidates train with, on all threads.
-#[derive(Default)]
-struct Products {
-    /// Factors and result, made once a shape.
-    factors: RefCell<BTreeMap<[u32; 3], [Vec<f32>; 3]>>,
-}
-
-impl Products {
-    /// Operations a second over about so long, once for nothing before.
-    fn rate(&self, shape: [u32; 3], precision: &str, time: Duration) -> Option<f64> {
-        let precision = match precision {
-            "fp32" => Precision::Fp32,
-            // Elsewhere it is emulated, which says nothing of the machine.
-            "bf16" if Precision::bf16_is_fast() => Precision::Bf16,
-            _ => return None,
-        };
-        let [m, n, k] = shape.map(|size| size as usize);
-        let mut factors = self.factors.borrow_mut();
-        let [a, b, out] = factors.entry(shape).or_insert_with(|| {
-            let numbers = |count: usize| (0..count).map(|at| ((at % 7) as f32 - 3.0) * 0.1).collect();
-            [numbers(m * k), numbers(k * n), vec![0.0; m * n]]
-        });
-        let mut once = || {
-            matmul(MatrixMut::new(out, m, n), Matrix::new(a, m, k), Matrix::new(b, k, n), false, precision);
-        };
-        once();
-        let began = Instant::now();
-        let mut count = 0_u32;
-        while count == 0 || began.elapsed() < time {
-            once();
-            count += 1;
-        }
-        let operations = 2.0 * f64::from(count) * (m * n * k) as f64;
-        Some(operations / began.elapsed().as_secs_f64())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn products_are_timed_in_what_the_processor_multiplies_itself() {
-        let products = Products::default();
-        let rate = |precision| products.rate([33, 17, 65], precision, Duration::from_millis(1));
-        assert!(rate("fp32").is_some_and(|rate| rate > 1e5));
-        assert_eq!(rate("bf16").is_some(), Precision::bf16_is_fast());
-        assert_eq!(rate("fp8"), None);
-    }
 }

@@ -27,6 +27,16 @@ fn a_batch_reads_more_experts_than_one_token_and_never_more_than_there_are() {
 }
 
 #[test]
+fn a_prompt_needs_the_output_matrix_once() {
+    let model = shipped("Llama-3.2-1B");
+    let output = 2.0 * 128_256.0 * 2048.0;
+    // Of one token all is needed; of many the output matrix is spread over them.
+    assert_eq!(model.prompt_flop_a_token(1), model.flop_a_token(0));
+    let long = model.prompt_flop_a_token(4096);
+    assert!((long - (model.flop_a_token(2048) - output + output / 4096.0)).abs() < 1.0, "{long}");
+}
+
+#[test]
 fn drafts_follow_the_published_formula() {
     // Leviathan et al. 2023, equation 1, by hand: 1 + 0.8 + 0.64 + 0.512 + 0.4096.
     assert!((tokens_a_round(0.8, 4) - 3.3616).abs() < 1e-12);

@@ -86,9 +86,12 @@ impl Hub {
         let names: Vec<String> = match self.text(repository, "model.safetensors.index.json")? {
             Some(index) => {
                 let index: Value = serde_json::from_str(&index).unwrap_or_default();
-                let files = index["weight_map"].as_object().into_iter().flatten();
-                let files: std::collections::BTreeSet<&str> =
-                    files.filter_map(|(_, file)| file.as_str()).collect();
+                let files = index["weight_map"].as_object().ok_or_else(|| {
+                    Failure::new(format!("the index of safetensors in hf:{repository} names no files"))
+                        .hint("name a format with `--quant`: then its files are not asked for")
+                })?;
+                let files = files.iter().filter_map(|(_, file)| file.as_str());
+                let files: std::collections::BTreeSet<&str> = files.collect();
                 files.into_iter().map(str::to_owned).collect()
             }
             None => vec!["model.safetensors".to_owned()],

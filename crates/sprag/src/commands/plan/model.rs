@@ -122,15 +122,10 @@ fn refuse_quant(quant: Option<Quant>, what: &str) -> anyhow::Result<()> {
     }
 }
 
-fn in_file(weight_bytes: u64, params: u64) -> Quant {
-    let bits = weight_bytes as f64 * 8.0 / params.max(1) as f64;
-    Quant { name: "as in the file", bits, source: "the sizes of its tensors" }
-}
-
 fn of_gguf(model: GgufModel, quant: Option<Quant>, shown: String) -> anyhow::Result<Chosen> {
     refuse_quant(quant, "a GGUF file")?;
     Ok(Chosen {
-        quant: in_file(model.weight_bytes, model.params),
+        quant: Quant::of_file(model.weight_bytes, model.params),
         exact: Some((model.weight_bytes, model.embedding_bytes)),
         architecture: model.architecture,
         source: format!("header of {shown}"),
@@ -212,7 +207,7 @@ fn with_weights(settings: &Path, weights: &[PathBuf], quant: Option<Quant>) -> a
 fn of_safetensors(architecture: Architecture, all: SafetensorsModel, source: String) -> Chosen {
     Chosen {
         architecture,
-        quant: in_file(all.weight_bytes, all.params),
+        quant: Quant::of_file(all.weight_bytes, all.params),
         exact: Some((all.weight_bytes, all.embedding_bytes)),
         source,
     }
