@@ -121,6 +121,9 @@ fn what_fails_is_named_and_the_rest_is_shown() {
         "{}",
         answer.out
     );
+    let liar = r#"liar=echo '{"prompt_seconds": 1, "decode_seconds": 0.0000001}'"#;
+    let text = place.done(&["bench", "m.gguf", "--command", liar, "--prompts", "16"]).out;
+    assert!(text.contains("NOTE that is more than memory gave"), "{text}");
     fs::write(place.path("task/cut.gguf"), &fs::read(place.path("task/m.gguf")).unwrap()[..1000]).unwrap();
     for (words, said) in [
         (vec!["bench", "m.gguf", "--runtimes", "abacus"], "known are llama.cpp, candle"),

@@ -22,6 +22,9 @@ use crate::exit_code::ExitCode;
 use crate::numbers;
 use crate::ui::tame;
 
+/// Part of what memory gave above which a rate is called impossible: less may be the machine's own scatter.
+const IMPOSSIBLE: f64 = 1.25;
+
 /// Compare runtimes on one model: prefill, time to the first token, decode, beside what memory gives in the same minute
 ///
 /// Runtimes that are built in run in a process of their own; a server that speaks OpenAI's completions is named by its URL
@@ -433,6 +436,13 @@ fn lines(
                     token.computing * 1e3,
                     token.rest * 1e3
                 ));
+            }
+            let beyond = |share: Option<Sample>| share.is_some_and(|share| share.median > IMPOSSIBLE);
+            if beyond(row.of_triad) && beyond(row.of_read) {
+                lines.push(
+                    "    NOTE that is more than memory gave just before: its clock or its count is wrong, or the machine changed"
+                        .to_owned(),
+                );
             }
             if row.ended_early > 0 {
                 lines.push(format!("    NOTE {} goes ended before all tokens were made", row.ended_early));
