@@ -14,6 +14,11 @@ pub const PEAK_FP32: &str = "measured_fp32_flop_per_second";
 /// The same with factors of 16.
 pub const PEAK_BF16: &str = "measured_bf16_flop_per_second";
 
+/// True for a fact of a machine that is a plain number for programs: people are told the same in units, under another name.
+pub fn is_for_programs(name: &str) -> bool {
+    [MEMORY, PEAK_FP32, PEAK_BF16].contains(&name)
+}
+
 /// Facts that [`add_shares`] adds to a run's; estimated, because a part of what they are made of may be the candidate's word.
 pub const FLOP_SHARE: &str = "estimated_flop_share";
 /// Of the bytes a second.
@@ -132,6 +137,12 @@ mod tests {
         ("reported_precision_bits", 32.0),
         ("tokens_per_second", 1e4),
     ];
+
+    #[test]
+    fn plain_numbers_are_for_programs_and_what_is_told_in_units_for_people() {
+        assert!(machine().keys().all(|name| is_for_programs(name)));
+        assert!(!is_for_programs("measured_memory_bandwidth") && !is_for_programs("cpu"));
+    }
 
     #[test]
     fn shares_are_of_the_measured_machine() {

@@ -10,6 +10,7 @@ mod second;
 use std::fmt::Write;
 
 use sprag_engine::record::{AuditEnd, Budget};
+use sprag_engine::roofline;
 use sprag_measure::stats::Interval;
 
 use super::model::{DETECTABLE_POWER, Estimate, Headline, Mark, Noise, Page, Standing};
@@ -411,7 +412,8 @@ fn provenance(html: &mut String, page: &Page) {
         own("task.toml SHA-256", page.task_sha256.clone()),
         own("fixed files SHA-256", page.fixed_sha256.clone()),
     ];
-    let machine: Vec<_> = page.machine.iter().map(machine_fact).collect();
+    let machine: Vec<_> =
+        page.machine.iter().filter(|(name, _)| !roofline::is_for_programs(name)).map(machine_fact).collect();
     let mut sandbox: Vec<_> = page.sandbox.iter().map(|part| own("enforced", part.clone())).collect();
     sandbox.extend(page.sandbox_missing.iter().map(|part| own("missing", part.clone())));
     html.push_str("<section>\n<h2>What it was measured on</h2>\n<div class=\"facts\">\n");
@@ -485,6 +487,15 @@ mod tests {
         assert!(!html.contains("<img"));
         assert_eq!(html.matches("<script>").count(), 1, "only the page's own script");
         assert!(html.contains("&lt;img src=x onerror=alert(1)&gt;"));
+    }
+
+    #[test]
+    fn what_was_measured_of_the_machine_is_told_in_units_alone() {
+        let mut page = fixture::filled_page();
+        page.machine.insert("measured_memory_bandwidth".to_owned(), "62.6 GB/s".to_owned());
+        page.machine.insert(roofline::MEMORY.to_owned(), "6.2593689e10".to_owned());
+        let html = render(&page);
+        assert!(html.contains("62.6 GB/s") && !html.contains("6.2593689e10"));
     }
 
     #[test]

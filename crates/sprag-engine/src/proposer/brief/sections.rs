@@ -7,7 +7,7 @@ use super::{Brief, Idea, Reader, TOKENS, TOKENS_OF_FILES};
 use crate::memory::{self, Stage};
 use crate::proposer::answer;
 use crate::record::{Effect, Verdict};
-use crate::roofline::Limit;
+use crate::roofline::{self, Limit};
 use crate::session;
 use crate::state::{Run, Trial};
 
@@ -202,8 +202,7 @@ fn limits(brief: &Brief<'_>) -> Section {
                 .to_owned(),
         },
     );
-    // Plain numbers are for programs; the same stands there for people.
-    let for_people = brief.machine.iter().filter(|(name, _)| !name.ends_with("_per_second"));
+    let for_people = brief.machine.iter().filter(|(name, _)| !roofline::is_for_programs(name));
     lines.extend(for_people.map(|(name, value)| format!("- machine, {name}: {}", quote::line(value, 100))));
     Section::new("What it uses, and of what", "").with(lines, 0.08, "facts were measured")
 }
