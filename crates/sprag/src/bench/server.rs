@@ -104,7 +104,7 @@ impl Runtime for Server {
             let said = lines.next().and_then(Result::ok).unwrap_or_default();
             bail!("{} answered {status}: {}", self.base, said.chars().take(200).collect::<String>());
         }
-        let (mut first, mut last, mut chunks) = (None, began, 0_u32);
+        let (mut first, mut last) = (None, began);
         let mut usage = Value::Null;
         for line in lines {
             let line = line.with_context(|| format!("{} broke off", self.base))?;
@@ -120,20 +120,23 @@ impl Runtime for Server {
             if event["choices"][0]["text"].is_string() && event["choices"][0]["finish_reason"].is_null() {
                 last = Instant::now();
                 first.get_or_insert(last);
-                chunks += 1;
             }
         }
         let Some(first) = first else { bail!("{} made no token", self.base) };
-        let count = |name: &str| usage[name].as_u64().and_then(|count| u32::try_from(count).ok());
-        let prompt_tokens = count("prompt_tokens").unwrap_or(words as u32);
+        // A length that is guessed would be a rate that is made up.
+        let count = |name: &str| {
+            let told = usage[name].as_u64().and_then(|count| u32::try_from(count).ok());
+            told.with_context(|| format!("{} does not tell `usage.{name}` at the end of a stream", self.base))
+        };
+        let prompt_tokens = count("prompt_tokens")?;
         if words > 8 {
             self.tokens_a_word = f64::from(prompt_tokens) / words as f64;
         }
         Ok(Timing {
             prompt: prompt_tokens,
             prompt_seconds: (first - began).as_secs_f64(),
-            // A chunk may hold several tokens; then the server's own count is right.
-            generated: count("completion_tokens").unwrap_or(chunks),
+            // A chunk may hold several tokens: the server's own count is right.
+            generated: count("completion_tokens")?,
             decode_seconds: (last - first).as_secs_f64(),
         })
     }

@@ -18,7 +18,8 @@ use crate::machine::{changes, file, page, words};
 /// Measure what this machine really does, beside what is presented
 ///
 /// Memory bandwidth by kind and threads, latency and bandwidth over the working set, the peaks of arithmetic that are
-/// reached, matrix products, floor costs, power where it can be read. Every figure has its spread and number of goes. The
+/// reached, matrix products, floor costs, power and energy where they can be read, GPUs where this program was built for them
+/// (features `wgpu`, `nvml`, `cuda`). Every figure has its spread and number of goes. The
 /// result is kept as a machine file; a repeated probe says what changed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: sprag probe --quick
