@@ -1,6 +1,10 @@
-//! Programs for Apple's Neural Engine, on any machine: the text form of Core ML's model intermediate language and its weight
-//! files. What runs them is not here.
+//! Apple's Neural Engine, on any machine: the text form of its programs and their weight files, what runs them, and an emulator
+//! that stands in for it where there is none.
 
 pub mod blob;
+pub mod config;
 pub mod emulator;
+pub mod graphs;
 pub mod mil;
+pub mod profile;
+pub mod runtime;

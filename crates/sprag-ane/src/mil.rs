@@ -5,12 +5,14 @@
 //! writing a scalar's type are read (`string` and `tensor<string, []>`) and kept apart, because old compilers take only the
 //! longer one.
 
+mod builder;
 mod lint;
 mod parse;
 mod print;
 mod shapes;
 
-pub use lint::{Effect, Finding, Rule, lint, rules};
+pub use builder::{Builder, Var};
+pub use lint::{Effect, Finding, Rule, Shows, lint, lint_for, rules};
 pub use parse::ParseError;
 pub use shapes::{TypeError, check_types};
 

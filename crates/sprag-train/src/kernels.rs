@@ -16,7 +16,7 @@ pub mod mix;
 pub mod norm;
 pub mod optimiser;
 pub mod rotary;
-mod vector;
+pub mod vector;
 
 pub use matmul::{COLS_TOGETHER, Precision, Prepared, matmul, matmul_alone};
 pub use matrix::{Heads, Matrix, MatrixMut};

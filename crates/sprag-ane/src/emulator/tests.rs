@@ -1,22 +1,33 @@
+use super::arithmetic::{half, kept};
 use super::*;
-use crate::blob::BlobWriter;
+use crate::blob::{BlobType, BlobWriter};
 
-fn emulate(inputs: &str, body: &str, outputs: &str, data: &[&[f32]], chip: &str) -> Vec<Tensor> {
-    let text = format!(
-        "program(1.3) [buildInfo = dict<string, string>({{}})] {{ func main<ios18>({inputs}) {{ {body} }} -> ({outputs}); }}"
-    );
-    let profile = PROFILES.into_iter().find(|profile| profile.name == chip).unwrap();
-    let program = Program::parse(&text).unwrap();
+/// What a program gives, by the order of its outputs' names.
+fn emulate(inputs: &str, body: &str, outputs: &str, data: &[&[f32]], chip: &str) -> Vec<Vec<f32>> {
     let mut writer = BlobWriter::new();
     // [[1, 2], [3, 4]] in halves.
     let place = writer.add(BlobType::Fp16, &[0, 0x3C, 0, 0x40, 0, 0x42, 0, 0x44]).unwrap();
     assert_eq!(place, 64);
-    let files = BTreeMap::from([("w".to_owned(), writer.finish())]);
-    Emulator::new(&program, &files, profile).unwrap().evaluate(data).unwrap()
+    let files = Weights::from([("w".to_owned(), writer.finish())]);
+    let program = program(inputs, body, outputs);
+    let plan = Plan::new(&program.functions[0], &files, Profile::of(chip).unwrap()).unwrap();
+    let views = plan.inputs().into_iter().zip(data).map(|(port, data)| {
+        let shape = port.ty.shape().iter().map(|size| *size as usize).collect();
+        let data: Vec<f32> = data.iter().map(|value| kept(port.ty.scalar(), *value)).collect();
+        View::of(port.ty.scalar(), shape, &data)
+    });
+    plan.run(views.collect()).0.iter().map(View::to_vec).collect()
+}
+
+fn program(inputs: &str, body: &str, outputs: &str) -> Program {
+    let text = format!(
+        "program(1.3) [buildInfo = dict<string, string>({{}})] {{ func main<ios18>({inputs}) {{ {body} }} -> ({outputs}); }}"
+    );
+    Program::parse(&text).unwrap()
 }
 
 fn one(inputs: &str, body: &str, data: &[&[f32]]) -> Vec<f32> {
-    emulate(inputs, body, "r", data, "M4").remove(0).data
+    emulate(inputs, body, "r", data, "M4").remove(0)
 }
 
 const X: &str = "tensor<fp16, [1, 2, 1, 3]> x";
@@ -101,9 +112,7 @@ fn late_slices_lose_large_numbers_on_older_chips_alone() {
         )
     };
     let run = |begin: u32, chip: &str| {
-        emulate("tensor<fp16, [1, 3]> x", &slice(begin), "r", &[&[4094.0, -5000.0, 4096.0]], chip)
-            .remove(0)
-            .data
+        emulate("tensor<fp16, [1, 3]> x", &slice(begin), "r", &[&[4094.0, -5000.0, 4096.0]], chip).remove(0)
     };
     assert_eq!(run(1, "M1"), [f32::NEG_INFINITY, f32::INFINITY]);
     assert_eq!(run(1, "M2"), [f32::NEG_INFINITY, f32::INFINITY]);
@@ -128,36 +137,35 @@ fn ports_bind_in_the_order_of_their_names() {
     let body = "tensor<fp16, [1]> z = sub(x = b, y = a)[]; tensor<fp16, [1]> c = add(x = b, y = b)[];";
     // The first surface is `a`, the first result `c`.
     let found = emulate(inputs, body, "z, c", &[&[1.0], &[10.0]], "M4");
-    assert_eq!((found[0].data[0], found[1].data[0]), (20.0, 9.0));
-    // Surfaces may be larger than what is declared.
-    let found = emulate(inputs, body, "z, c", &[&[1.0, 99.0], &[10.0, 99.0]], "M4");
-    assert_eq!(found[1].data, [9.0]);
+    assert_eq!((found[0][0], found[1][0]), (20.0, 9.0));
 }
 
 #[test]
 fn what_cannot_be_made_is_named() {
-    let make = |body: &str, files: BTreeMap<String, Vec<u8>>| {
-        let text = format!(
-            "program(1.3) [buildInfo = dict<string, string>({{}})] {{ func main<ios18>(fp16 x) {{ {body} }} -> (x); }}"
-        );
-        Emulator::new(&Program::parse(&text).unwrap(), &files, PROFILES[3])
-            .map(|_| ())
-            .unwrap_err()
-            .to_string()
+    let make = |body: &str, files: Weights| {
+        let program = program("tensor<fp16, [1, 1, 1, 32]> x", body, "x");
+        Emulator::new(Profile::default()).compile(&program, &files).map(|_| ()).unwrap_err().to_string()
     };
     let constant = "tensor<fp16, [3]> w = const()[val = tensor<fp16, [3]>(BLOBFILE(path = string(\"w\"), offset = uint64(64)))];";
-    assert!(make(constant, BTreeMap::new()).contains("`w` is not given"));
+    assert!(make(constant, Weights::new()).contains("`w`: it is not given"));
     let mut writer = BlobWriter::new();
     writer.add(BlobType::Fp16, &[0; 4]).unwrap();
     let file = writer.finish();
-    assert!(make(constant, BTreeMap::from([("w".to_owned(), file.clone())])).contains("4 bytes of Fp16"));
-    assert!(make(constant, BTreeMap::from([("w".to_owned(), file[..70].to_vec())])).contains("ends before"));
-    assert!(make("fp16 y = gelu(x = x)[];", BTreeMap::new()).contains("`gelu`"));
-    let large = "tensor<fp16, [65536, 65536]> y = mul(x = x, y = x)[];";
-    assert!(make(large, BTreeMap::new()).contains("it gives fp16"));
-    let program = Program::parse("program(1.3) [buildInfo = dict<string, string>({})] { }").unwrap();
-    assert_eq!(
-        Emulator::new(&program, &BTreeMap::new(), PROFILES[0]).unwrap_err(),
-        EmulatorError::Functions(0)
-    );
+    assert!(make(constant, Weights::from([("w".to_owned(), file.clone())])).contains("4 bytes of Fp16"));
+    assert!(make(constant, Weights::from([("w".to_owned(), file[..70].to_vec())])).contains("ends before"));
+    assert!(make("fp16 y = gelu(x = x)[];", Weights::new()).contains("R10"));
+    assert!(make("fp16 y = erf(x = x)[];", Weights::new()).contains("`erf` is not known"));
+    let large = "tensor<fp16, [1, 65536, 1, 65536]> y = const()[val = tensor<fp16, [1, 65536, 1, 65536]>(BLOBFILE(path = string(\"w\"), offset = uint64(64)))];";
+    assert!(make(large, Weights::new()).contains("more numbers than are emulated"));
+    let many = "tensor<fp16, [1, 32768, 1, 32]> a = tile(x = x, reps = tensor<int32, [4]>([1, 32768, 1, 1]))[];
+        tensor<fp16, [1, 32768, 1, 32768]> b = tile(x = a, reps = tensor<int32, [4]>([1, 1, 1, 1024]))[];
+        tensor<fp16, [1, 32768, 32768, 1]> c = reshape(x = b, shape = tensor<int32, [4]>([1, 32768, 32768, 1]))[];
+        tensor<fp16, [1, 1, 32768, 32768]> d = reshape(x = b, shape = tensor<int32, [4]>([1, 1, 32768, 32768]))[];
+        bool f = const()[val = bool(false)];"
+        .to_owned()
+        + &(0..20).map(|at| format!("tensor<fp16, [1, 1, 32768, 32768]> m{at} = matmul(x = d, y = d, transpose_x = f, transpose_y = f)[];")).collect::<String>();
+    assert!(make(&many, Weights::new()).contains("nobody waits for"), "{}", make(&many, Weights::new()));
+    let none = Program::parse("program(1.3) [buildInfo = dict<string, string>({})] { }").unwrap();
+    let error = Emulator::new(Profile::default()).compile(&none, &Weights::new()).map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("0 functions"), "{error}");
 }

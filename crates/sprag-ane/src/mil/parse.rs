@@ -18,6 +18,9 @@ pub struct ParseError {
 /// Lists within lists: more than any tensor has axes.
 const DEPTH: u32 = 16;
 
+/// Operations of a function: far more than any compiler takes, and few enough to be read.
+const MOST_OPERATIONS: usize = 1 << 20;
+
 struct Parser<'a> {
     text: &'a str,
     at: usize,
@@ -181,6 +184,9 @@ impl<'a> Parser<'a> {
         self.sign("{")?;
         let mut body = Vec::new();
         while !self.taken("}") {
+            if body.len() == MOST_OPERATIONS {
+                return Err(self.wrong(format!("a function has more than {MOST_OPERATIONS} operations")));
+            }
             body.push(self.operation()?);
         }
         self.sign("->")?;

@@ -7,9 +7,9 @@ use super::{Argument, Function, Literal, Operation, Scalar, Type, Value};
 
 /// What an operation's input is: its type, and its value where it is a constant.
 #[derive(Clone, Debug, PartialEq)]
-struct Known {
-    ty: Type,
-    value: Option<Literal>,
+pub(super) struct Known {
+    pub(super) ty: Type,
+    pub(super) value: Option<Literal>,
 }
 
 /// Why a function makes no sense.
@@ -39,17 +39,13 @@ pub fn check_types(function: &Function) -> Result<(), TypeError> {
             op: operation.op.clone(),
             problem,
         };
-        let found = result(operation, &known).map_err(wrong)?;
+        let found = result(operation, &|name| known.get(name)).map_err(wrong)?;
         // Both forms of a scalar are one type.
         let same = found.scalar() == operation.ty.scalar() && found.shape() == operation.ty.shape();
         if !same {
             return Err(wrong(format!("it gives {found}, and the program says {}", operation.ty)));
         }
-        let value = match operation.op.as_str() {
-            "const" => attribute(operation, "val").ok().map(|value| value.literal.clone()),
-            _ => None,
-        };
-        known.insert(&operation.result, Known { ty: operation.ty.clone(), value });
+        known.insert(&operation.result, Known { ty: operation.ty.clone(), value: constant_of(operation) });
     }
     for output in &function.outputs {
         if !known.contains_key(output.as_str()) {
@@ -60,6 +56,12 @@ pub fn check_types(function: &Function) -> Result<(), TypeError> {
     Ok(())
 }
 
+/// The value of a constant.
+pub(super) fn constant_of(operation: &Operation) -> Option<Literal> {
+    let value = (operation.op == "const").then(|| attribute(operation, "val").ok())??;
+    Some(value.literal.clone())
+}
+
 fn attribute<'a>(operation: &'a Operation, name: &str) -> Result<&'a Value, String> {
     let found = operation.attributes.iter().find(|(own, _)| own == name);
     found.map(|(_, value)| value).ok_or_else(|| format!("the attribute `{name}` is missing"))
@@ -68,12 +70,12 @@ fn attribute<'a>(operation: &'a Operation, name: &str) -> Result<&'a Value, Stri
 /// The inputs of an operation, by the names of its parameters.
 struct Inputs<'a> {
     operation: &'a Operation,
-    known: &'a BTreeMap<&'a str, Known>,
+    known: &'a dyn Fn(&str) -> Option<&'a Known>,
 }
 
 impl Inputs<'_> {
     fn look(&self, name: &str) -> Result<Known, String> {
-        let known = self.known.get(name);
+        let known = (self.known)(name);
         known.cloned().ok_or_else(|| format!("`{name}` is not given before"))
     }
 
@@ -105,6 +107,15 @@ impl Inputs<'_> {
     fn tensor(&self, parameter: &str) -> Result<(Scalar, Vec<u64>), String> {
         let known = self.one(parameter)?;
         Ok((known.ty.scalar(), known.ty.shape().to_vec()))
+    }
+
+    /// A tensor of that type.
+    fn of(&self, parameter: &str, scalar: Scalar) -> Result<Vec<u64>, String> {
+        let (found, shape) = self.tensor(parameter)?;
+        match found == scalar {
+            true => Ok(shape),
+            false => Err(format!("`{parameter}` is {}, and not {}", found.word(), scalar.word())),
+        }
     }
 
     /// A constant list of whole numbers.
@@ -160,7 +171,11 @@ fn broadcast(a: &[u64], b: &[u64]) -> Result<Vec<u64>, String> {
         .collect()
 }
 
-fn result(operation: &Operation, known: &BTreeMap<&str, Known>) -> Result<Type, String> {
+/// The type of an operation's result, from what is known of its inputs.
+pub(super) fn result<'a>(
+    operation: &'a Operation,
+    known: &'a dyn Fn(&str) -> Option<&'a Known>,
+) -> Result<Type, String> {
     let inputs = Inputs { operation, known };
     let tensor = |scalar: Scalar, shape: Vec<u64>| {
         Ok(if shape.is_empty() { Type::Scalar(scalar) } else { Type::Tensor(scalar, shape) })
@@ -174,7 +189,8 @@ fn result(operation: &Operation, known: &BTreeMap<&str, Known>) -> Result<Type, 
             }
             tensor(a, broadcast(&left, &right)?)
         }
-        "sigmoid" | "tanh" | "relu" | "exp" | "sqrt" | "rsqrt" | "identity" | "abs" | "softmax" => {
+        "sigmoid" | "tanh" | "relu" | "exp" | "sqrt" | "rsqrt" | "identity" | "abs" | "softplus"
+        | "softmax" => {
             let (scalar, shape) = inputs.tensor("x")?;
             if operation.op == "softmax" && inputs.maybe("axis")?.is_some() {
                 let axis = inputs.integers("axis")?;
@@ -208,7 +224,48 @@ fn result(operation: &Operation, known: &BTreeMap<&str, Known>) -> Result<Type, 
         "concat" => concat(&inputs),
         "matmul" => matmul(&inputs),
         "conv" => conv(&inputs),
-        "reduce_sum" | "reduce_mean" | "reduce_max" => {
+        "slice_by_index" => slice_by_index(&inputs),
+        "tile" => {
+            let (scalar, shape) = inputs.tensor("x")?;
+            let times = inputs.integers("reps")?;
+            let sizes: Option<Vec<u64>> = shape
+                .iter()
+                .zip(&times)
+                .map(|(size, times)| size.checked_mul(u64::try_from(*times).ok()?))
+                .collect();
+            match sizes.filter(|sizes| times.len() == shape.len() && sizes.iter().all(|size| *size > 0)) {
+                Some(sizes) => tensor(scalar, sizes),
+                None => Err(format!("`reps` {times:?} does not repeat {shape:?}")),
+            }
+        }
+        "scaled_dot_product_attention" => attention(&inputs),
+        "quantize" => {
+            let (scalar, shape) = inputs.tensor("input")?;
+            inputs.of("scale", scalar)?;
+            match inputs.one("output_dtype")?.value {
+                Some(Literal::Text(word)) if word == "int8" => tensor(Scalar::Int8, shape),
+                Some(Literal::Text(word)) if word == "uint8" => tensor(Scalar::Uint8, shape),
+                _ => Err("`output_dtype` must be \"int8\" or \"uint8\"".to_owned()),
+            }
+        }
+        "dequantize" => {
+            let (scalar, shape) = inputs.tensor("input")?;
+            if !matches!(scalar, Scalar::Int8 | Scalar::Uint8) {
+                return Err(format!("`input` is {}, and no byte", scalar.word()));
+            }
+            tensor(inputs.one("scale")?.ty.scalar(), shape)
+        }
+        "constexpr_affine_dequantize" => {
+            let (data, scale) = (attribute(operation, "quantized_data")?, attribute(operation, "scale")?);
+            attribute(operation, "zero_point")?;
+            attribute(operation, "axis")?;
+            constant(data)?;
+            if !matches!(data.ty.scalar(), Scalar::Int8 | Scalar::Uint8) {
+                return Err(format!("`quantized_data` is {}, and no byte", data.ty.scalar().word()));
+            }
+            tensor(scale.ty.scalar(), data.ty.shape().to_vec())
+        }
+        "reduce_sum" | "reduce_mean" | "reduce_max" | "reduce_log_sum_exp" => {
             let (scalar, shape) = inputs.tensor("x")?;
             let keep = inputs.flag("keep_dims", false)?;
             let axes = match inputs.maybe("axes")? {
@@ -281,6 +338,53 @@ fn slice(inputs: &Inputs<'_>) -> Result<Type, String> {
         taken.push(size.ok_or_else(|| format!("the slice leaves {}", sizes(&shape)))?);
     }
     Ok(Type::Tensor(scalar, taken))
+}
+
+/// Begins and ends along each axis, with steps of 1; ends below 0 count from the end of the axis.
+fn slice_by_index(inputs: &Inputs<'_>) -> Result<Type, String> {
+    let (scalar, shape) = inputs.tensor("x")?;
+    let (begin, end) = (inputs.integers("begin")?, inputs.integers("end")?);
+    if begin.len() != shape.len() || end.len() != shape.len() {
+        return Err(format!("`begin` and `end` have as many numbers as `x` has axes, {}", shape.len()));
+    }
+    let mut taken = Vec::new();
+    for ((size, begin), end) in shape.iter().zip(&begin).zip(&end) {
+        let place = |at: i64| if at < 0 { i64::try_from(*size).ok()?.checked_add(at) } else { Some(at) };
+        let (from, to) = (place(*begin), place(*end));
+        let count = from
+            .zip(to)
+            .filter(|(from, to)| *from >= 0 && from < to && u64::try_from(*to).is_ok_and(|to| to <= *size));
+        let count = count.and_then(|(from, to)| u64::try_from(to - from).ok());
+        taken.push(count.ok_or_else(|| format!("the slice leaves {}", sizes(&shape)))?);
+    }
+    Ok(Type::Tensor(scalar, taken))
+}
+
+/// Queries `[.., seq, dim]` over keys and values `[.., kv_seq, dim]`.
+fn attention(inputs: &Inputs<'_>) -> Result<Type, String> {
+    let (scalar, query) = inputs.tensor("query")?;
+    let (key, value) = (inputs.of("key", scalar)?, inputs.of("value", scalar)?);
+    let rank = query.len();
+    let fits = rank >= 3
+        && key.len() == rank
+        && value.len() == rank
+        && query[..rank - 2] == key[..rank - 2]
+        && key[..rank - 1] == value[..rank - 1]
+        && query[rank - 1] == key[rank - 1];
+    if !fits {
+        return Err(format!("{query:?}, {key:?} and {value:?} are no queries, keys and values"));
+    }
+    if inputs.maybe("attn_mask")?.is_some() {
+        let mask = inputs.of("attn_mask", scalar)?;
+        let mut scores = query.clone();
+        scores[rank - 1] = key[rank - 2];
+        if broadcast(&scores, &mask)? != scores {
+            return Err(format!("the mask {mask:?} does not fit scores of {scores:?}"));
+        }
+    }
+    let mut shape = query;
+    shape[rank - 1] = value[rank - 1];
+    Ok(Type::Tensor(scalar, shape))
 }
 
 fn concat(inputs: &Inputs<'_>) -> Result<Type, String> {

@@ -8,7 +8,7 @@
 /// `body`, and all that it calls, must be inlined (`#[inline(always)]`, before a closure too), or it stays as
 /// slow as it was, and slower where it fuses products and sums.
 #[inline(always)]
-pub(super) fn vectorised<R>(body: impl FnOnce() -> R) -> R {
+pub fn vectorised<R>(body: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(body)
 }
 
@@ -89,7 +89,7 @@ pub(super) fn largest(numbers: &[f32]) -> f32 {
 ///
 /// `x = n ln 2 + r` with `|r| <= ln 2 / 2`; `2^n` is made in the exponent, `e^r` by its Taylor polynomial.
 #[inline(always)]
-pub(super) fn exp(x: f32) -> f32 {
+pub fn exp(x: f32) -> f32 {
     /// Adding it rounds to a whole number, which then stands in the low bits.
     const ROUND: f32 = 12_582_912.0;
     const LN2_HIGH: f32 = 0.693_359_4;
@@ -109,13 +109,13 @@ pub(super) fn exp(x: f32) -> f32 {
 
 /// Hyperbolic tangent, with an absolute error below 2e-7.
 #[inline(always)]
-pub(super) fn tanh(x: f32) -> f32 {
+pub fn tanh(x: f32) -> f32 {
     1.0 - 2.0 / (exp(2.0 * x) + 1.0)
 }
 
 /// `1 / (1 + e^-x)`, with an absolute error below 2e-7.
 #[inline(always)]
-pub(super) fn sigmoid(x: f32) -> f32 {
+pub fn sigmoid(x: f32) -> f32 {
     1.0 / (exp(-x) + 1.0)
 }
 
