@@ -158,6 +158,10 @@ impl Runtime for Emulator {
         }))
     }
 
+    fn dialect<'a>(&self, program: &'a Program) -> std::borrow::Cow<'a, Program> {
+        self.shared.profile.dialect(program)
+    }
+
     fn budget(&self) -> Budget {
         Budget { spent: self.shared.state().spent, limit: self.shared.profile.compiles }
     }

@@ -397,6 +397,29 @@ impl<'a> Graphs<'a> {
         draft.finish(&y)
     }
 
+    /// The head: input `hidden [D]` and the turned embedding `[D, vocab]` side by side; output on channels logits, bent by the
+    /// softcap, and their softmax over the vocabulary, each `[vocab]`. An infinite cap bends nothing.
+    ///
+    /// # Errors
+    /// As [`Graphs::linear`].
+    pub fn head(&self, cap: f64) -> Result<Graph, TypeError> {
+        let ([d, .., seq], vocab) = (self.sizes(), self.config.vocab as u64);
+        let mut draft = Draft::new("head");
+        let f = &mut draft.f;
+        let x = f.input("x", Scalar::Fp16, &[1, d, 1, seq + vocab]);
+        let act = part(f, "hidden", &x, [d, seq], 0);
+        let weight = part(f, "embedding", &x, [d, vocab], seq);
+        let mut logits = product(f, "logits", &act, &weight);
+        if cap.is_finite() {
+            let small = f.scale("small", &logits, 1.0 / cap);
+            let bent = f.unary("tanh", "bent", &small);
+            logits = f.scale("capped", &bent, cap);
+        }
+        let probs = f.softmax("probs", &logits, 1);
+        let y = f.concat("y", &[&logits, &probs], 1);
+        draft.finish(&y)
+    }
+
     /// The ten programs of the dynamic pipeline, as published.
     ///
     /// # Errors

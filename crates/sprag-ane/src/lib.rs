@@ -8,3 +8,5 @@ pub mod graphs;
 pub mod mil;
 pub mod profile;
 pub mod runtime;
+pub mod schedule;
+pub mod train;

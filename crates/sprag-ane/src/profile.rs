@@ -1,6 +1,10 @@
 //! Chips as far as programs can tell them apart: arithmetic, limits, and which restrictions hold on them. Where sources
 //! contradict each other, each has a profile.
 
+use std::borrow::Cow;
+
+use crate::mil::Program;
+
 /// A chip, or one source's account of a chip.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Profile {
@@ -143,6 +147,14 @@ impl Profile {
             let names: Vec<&str> = PROFILES.iter().map(|profile| profile.name).collect();
             format!("no chip `{name}` is emulated; there are {}", names.join(", "))
         })
+    }
+
+    /// A program as this chip's compiler reads it: older ones take scalars in their longer form alone.
+    pub fn dialect<'a>(&self, program: &'a Program) -> Cow<'a, Program> {
+        match self.refuses.contains(&"R33") {
+            true => Cow::Owned(program.for_old_compilers()),
+            false => Cow::Borrowed(program),
+        }
     }
 
     /// Whether a restriction does not hold here.

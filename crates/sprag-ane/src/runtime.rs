@@ -27,6 +27,9 @@ pub trait Runtime: Send {
     /// What compiler or device refuse, or a spent budget of compiles.
     fn compile(&self, program: &Program, weights: &Weights) -> Result<Arc<dyn Kernel>, RuntimeError>;
 
+    /// A program as this runtime's compiler reads it.
+    fn dialect<'a>(&self, program: &'a Program) -> std::borrow::Cow<'a, Program>;
+
     /// Programs compiled so far, and how many one process can compile.
     fn budget(&self) -> Budget;
 }

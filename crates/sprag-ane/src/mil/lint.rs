@@ -830,7 +830,9 @@ mod tests {
             (
                 "R52",
                 "tensor<fp16, [2, 64, 1, 64]> x".into(),
-                format!("tensor<fp16, [64, 64, 1, 1]> w = f(x = x)[]; tensor<fp16, [2, 64, 1, 64]> y = conv(x = x, weight = w)[];"),
+                format!(
+                    "tensor<fp16, [64, 64, 1, 1]> w = f(x = x)[]; tensor<fp16, [2, 64, 1, 64]> y = conv(x = x, weight = w)[];"
+                ),
                 "y",
             ),
         ];

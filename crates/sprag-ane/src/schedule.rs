@@ -1,0 +1,827 @@
+//! How one layer is computed, forth and back: which programs the device runs on what, and what the host does between. A schedule
+//! is data: the trainer executes it, the cost model predicts it, and whoever wants another split between device and host writes
+//! another one.
+//!
+//! Values are matrices `[channels, seq]` with names. Forth, `x` is given and `next` is wanted; back, `d_next` (the gradient by
+//! `next`, times the loss scale) is given beside all values of the way forth, and `d_x` and the gradients of all weights are
+//! wanted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::graphs::{Graph, Graphs, Rotary};
+use crate::mil::{TypeError, check_types};
+
+/// How one layer is computed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schedule {
+    /// What it is called.
+    pub name: String,
+    /// Forth, in order.
+    pub forward: Vec<Node>,
+    /// Back, in order.
+    pub backward: Vec<Node>,
+}
+
+/// A step of a schedule.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Node {
+    /// The device runs a program.
+    Kernel(Kernel),
+    /// The host does something.
+    Host(Host),
+}
+
+/// A program with what goes where.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kernel {
+    /// The program, with one input and one output.
+    pub graph: Graph,
+    /// What the input holds.
+    pub parts: Vec<Part>,
+    /// What the output holds, on its channels from the first on: a name and how many; no name for what nobody needs.
+    pub outputs: Vec<(Option<String>, usize)>,
+}
+
+/// Something in an input, with its first channel and its first place on the last axis.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// What.
+    pub what: What,
+    /// First channel.
+    pub channel: usize,
+    /// First place.
+    pub place: usize,
+}
+
+/// What a part of an input is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// A value by its name, `[channels, seq]`.
+    Value(String),
+    /// A weight as it is stored, `[out, in]`.
+    Weight(Weight),
+    /// A weight turned, `[in, out]`.
+    Turned(Weight),
+}
+
+/// A matrix of a layer, stored `[out, in]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Weight {
+    /// `[Q, D]`.
+    Query,
+    /// `[K, D]`.
+    Key,
+    /// `[K, D]`.
+    Value,
+    /// `[D, Q]`.
+    Output,
+    /// W1, `[H, D]`: what is opened by SiLU.
+    Gate,
+    /// W2, `[D, H]`.
+    Down,
+    /// W3, `[H, D]`.
+    Up,
+}
+
+impl Weight {
+    /// All of a layer, in the order of public checkpoints.
+    pub const ALL: [Weight; 7] =
+        [Weight::Query, Weight::Key, Weight::Value, Weight::Output, Weight::Gate, Weight::Down, Weight::Up];
+
+    /// Rows and columns: outputs and inputs.
+    pub fn shape(self, config: &Config) -> [usize; 2] {
+        let (d, h) = (config.d_model, config.d_hidden);
+        match self {
+            Weight::Query => [config.q_dim(), d],
+            Weight::Key | Weight::Value => [config.kv_dim(), d],
+            Weight::Output => [d, config.q_dim()],
+            Weight::Gate | Weight::Up => [h, d],
+            Weight::Down => [d, h],
+        }
+    }
+}
+
+/// A gain of a layer's norms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gain {
+    /// Before attention.
+    Attention,
+    /// Before the MLP.
+    Mlp,
+}
+
+/// What the host does, in single precision. Results come last.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Host {
+    /// `out = x / rms(x) * gain`.
+    Norm {
+        /// What is normed.
+        x: String,
+        /// By which gain.
+        gain: Gain,
+        /// The result.
+        out: String,
+    },
+    /// Gradient of [`Host::Norm`] by `x`; the gain's is added to what the optimiser gets.
+    NormBackward {
+        /// What was normed.
+        x: String,
+        /// By which gain.
+        gain: Gain,
+        /// Gradient by the result.
+        dy: String,
+        /// Gradient by `x`.
+        out: String,
+    },
+    /// `out = a + alpha b` with the model's `alpha`, or `out = a + b`.
+    Add {
+        /// The stream, most often.
+        a: String,
+        /// What is added.
+        b: String,
+        /// Whether `b` is scaled by `alpha`.
+        scaled: bool,
+        /// The result.
+        out: String,
+    },
+    /// `out = alpha x`.
+    Scale {
+        /// What is scaled.
+        x: String,
+        /// The result.
+        out: String,
+    },
+    /// Gradients of `silu(h1) h3`.
+    SwigluBackward {
+        /// What is opened by SiLU.
+        h1: String,
+        /// What it is multiplied with.
+        h3: String,
+        /// Gradient by the product.
+        dgate: String,
+        /// Gradient by `h1`.
+        dh1: String,
+        /// Gradient by `h3`.
+        dh3: String,
+    },
+    /// Each key head for all query heads that share it.
+    Repeat {
+        /// `[K, seq]`.
+        x: String,
+        /// `[Q, seq]`.
+        out: String,
+    },
+    /// The sum over query heads that share a key head: the gradient of [`Host::Repeat`].
+    Gather {
+        /// `[Q, seq]`.
+        x: String,
+        /// `[K, seq]`.
+        out: String,
+    },
+    /// Rotary embedding the other way round: its gradient.
+    TurnBack {
+        /// `[heads dim, seq]`.
+        x: String,
+        /// The result.
+        out: String,
+    },
+    /// Adds `dy x^T` to a weight's gradient.
+    WeightGradient {
+        /// Which.
+        weight: Weight,
+        /// Gradient by what the weight gives.
+        dy: String,
+        /// What it takes.
+        x: String,
+    },
+}
+
+/// Why a schedule makes no sense.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ScheduleError {
+    /// A program's types do not go together.
+    #[error(transparent)]
+    Types(#[from] TypeError),
+    /// Anything else.
+    #[error("{at}: {problem}")]
+    Step {
+        /// The step.
+        at: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+fn value(name: &str, channel: usize, place: usize) -> Part {
+    Part { what: What::Value(name.to_owned()), channel, place }
+}
+
+fn side_by_side(all: &[(What, usize)]) -> Vec<Part> {
+    let mut place = 0;
+    all.iter()
+        .map(|(what, width)| {
+            let part = Part { what: what.clone(), channel: 0, place };
+            place += width;
+            part
+        })
+        .collect()
+}
+
+fn stacked(names: &[(&str, usize)]) -> Vec<Part> {
+    let mut channel = 0;
+    names
+        .iter()
+        .map(|(name, channels)| {
+            let part = value(name, channel, 0);
+            channel += channels;
+            part
+        })
+        .collect()
+}
+
+fn own(name: &str) -> What {
+    What::Value(name.to_owned())
+}
+
+fn outputs(all: &[(&str, usize)]) -> Vec<(Option<String>, usize)> {
+    all.iter().map(|(name, rows)| ((!name.is_empty()).then(|| (*name).to_owned()), *rows)).collect()
+}
+
+/// Which programs are joined into one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Fused {
+    /// Attention and its output projection.
+    pub attention_output: bool,
+    /// The backward passes of all three projections.
+    pub projections: bool,
+}
+
+impl Fused {
+    /// All ways.
+    pub const ALL: [Fused; 4] = [
+        Fused { attention_output: false, projections: false },
+        Fused { attention_output: true, projections: false },
+        Fused { attention_output: false, projections: true },
+        Fused { attention_output: true, projections: true },
+    ];
+}
+
+impl Schedule {
+    /// Ours: the stream stays on the host in single precision, nothing is passed through that nobody needs.
+    ///
+    /// # Errors
+    /// When sizes do not go together.
+    pub fn new(config: &Config, rotary: Rotary, fused: Fused) -> Result<Schedule, TypeError> {
+        Build { config, graphs: Graphs::new(config, rotary), fused, published: false }.schedule()
+    }
+
+    /// The public pipeline's, kernel by kernel, with its pass-through and the stream in halves; only the order of shared heads is
+    /// mended. For comparing and predicting.
+    ///
+    /// # Errors
+    /// When sizes do not go together.
+    pub fn published(config: &Config) -> Result<Schedule, TypeError> {
+        let graphs = Graphs::new(config, Rotary::Join);
+        Build { config, graphs, fused: Fused::default(), published: true }.schedule()
+    }
+
+    /// All kernels, forth and back.
+    pub fn kernels(&self) -> impl Iterator<Item = &Kernel> {
+        self.forward.iter().chain(&self.backward).filter_map(|node| match node {
+            Node::Kernel(kernel) => Some(kernel),
+            Node::Host(_) => None,
+        })
+    }
+
+    /// Checks that every step gets what it takes, that inputs hold what is put there, and that all that is wanted comes out once.
+    ///
+    /// # Errors
+    /// The first step that does not fit.
+    pub fn check(&self, config: &Config) -> Result<(), ScheduleError> {
+        let mut known = BTreeMap::from([("x".to_owned(), config.d_model)]);
+        let mut done = Done::default();
+        for node in &self.forward {
+            node.check(config, &mut known, &mut done)?;
+        }
+        let step = |at: &str, problem: String| ScheduleError::Step { at: at.to_owned(), problem };
+        let wanted = |known: &BTreeMap<String, usize>, name: &str| match known.get(name) {
+            Some(rows) if *rows == config.d_model => Ok(()),
+            Some(rows) => {
+                Err(step(&self.name, format!("`{name}` has {rows} channels, and not {}", config.d_model)))
+            }
+            None => Err(step(&self.name, format!("nothing gives `{name}`"))),
+        };
+        wanted(&known, "next")?;
+        if let Some(weight) = done.weights.iter().next() {
+            return Err(step(&self.name, format!("the gradient of {weight:?} is made on the way forth")));
+        }
+        known.insert("d_next".to_owned(), config.d_model);
+        for node in &self.backward {
+            node.check(config, &mut known, &mut done)?;
+        }
+        wanted(&known, "d_x")?;
+        if let Some(weight) = Weight::ALL.iter().find(|weight| !done.weights.contains(weight)) {
+            return Err(step(&self.name, format!("nothing makes the gradient of {weight:?}")));
+        }
+        for gain in [Gain::Attention, Gain::Mlp] {
+            if !done.gains.contains(&gain) {
+                return Err(step(&self.name, format!("nothing makes the gradient of the gain {gain:?}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What was made so far.
+#[derive(Default)]
+struct Done {
+    weights: BTreeSet<Weight>,
+    gains: BTreeSet<Gain>,
+}
+
+impl Node {
+    /// As people call it.
+    pub fn name(&self) -> String {
+        match self {
+            Node::Kernel(kernel) => kernel.graph.name.clone(),
+            Node::Host(host) => host.name().to_owned(),
+        }
+    }
+
+    fn check(
+        &self,
+        config: &Config,
+        known: &mut BTreeMap<String, usize>,
+        done: &mut Done,
+    ) -> Result<(), ScheduleError> {
+        let at = self.name();
+        let wrong = |problem: String| ScheduleError::Step { at: at.clone(), problem };
+        match self {
+            Node::Kernel(kernel) => {
+                kernel.check(config, known)?;
+                for (name, rows) in &kernel.outputs {
+                    let Some(name) = name else { continue };
+                    if known.insert(name.clone(), *rows).is_some() {
+                        return Err(wrong(format!("`{name}` is there already")));
+                    }
+                }
+            }
+            Node::Host(host) => {
+                for (name, rows) in host.check(config, known).map_err(wrong)? {
+                    if known.insert(name.clone(), rows).is_some() {
+                        return Err(wrong(format!("`{name}` is there already")));
+                    }
+                }
+                let again = match host {
+                    Host::WeightGradient { weight, .. } => !done.weights.insert(*weight),
+                    Host::NormBackward { gain, .. } => !done.gains.insert(*gain),
+                    _ => false,
+                };
+                if again {
+                    return Err(wrong("this gradient was made before".to_owned()));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Kernel {
+    /// Channels and places of the input, and of the output.
+    pub fn sizes(&self) -> Option<[usize; 4]> {
+        let [function] = self.graph.program.functions.as_slice() else { return None };
+        let [(input, _)] = function.inputs.as_slice() else { return None };
+        let [output] = function.outputs.as_slice() else { return None };
+        let output = &function.body.iter().rev().find(|one| one.result == *output)?.ty;
+        let size = |shape: &[u64]| -> Option<[usize; 2]> {
+            let [1, channels, 1, places] = shape else { return None };
+            Some([usize::try_from(*channels).ok()?, usize::try_from(*places).ok()?])
+        };
+        let ([a, b], [c, d]) = (size(input.shape())?, size(output.shape())?);
+        Some([a, b, c, d])
+    }
+
+    fn check(&self, config: &Config, known: &BTreeMap<String, usize>) -> Result<(), ScheduleError> {
+        let wrong = |problem: String| ScheduleError::Step { at: self.graph.name.clone(), problem };
+        for function in &self.graph.program.functions {
+            check_types(function)?;
+        }
+        let Some([channels, places, out_channels, out_places]) = self.sizes() else {
+            return Err(wrong(
+                "a program takes one input and gives one output, each [1, channels, 1, places]".into(),
+            ));
+        };
+        let mut taken: Vec<[usize; 4]> = Vec::new();
+        for part in &self.parts {
+            let (rows, columns) = match &part.what {
+                What::Value(name) => {
+                    let rows = known.get(name).ok_or_else(|| wrong(format!("`{name}` is not there yet")))?;
+                    (*rows, config.seq_len)
+                }
+                What::Weight(weight) => {
+                    let [rows, columns] = weight.shape(config);
+                    (rows, columns)
+                }
+                What::Turned(weight) => {
+                    let [rows, columns] = weight.shape(config);
+                    (columns, rows)
+                }
+            };
+            let (end, far) = (part.channel.saturating_add(rows), part.place.saturating_add(columns));
+            if end > channels || far > places {
+                let problem = format!(
+                    "{:?} takes channels to {end} and places to {far}, and the input has {channels} x {places}",
+                    part.what
+                );
+                return Err(wrong(problem));
+            }
+            let crosses = |other: &[usize; 4]| {
+                part.channel < other[1] && other[0] < end && part.place < other[3] && other[2] < far
+            };
+            if taken.iter().any(crosses) {
+                return Err(wrong(format!("{:?} lies over another part", part.what)));
+            }
+            taken.push([part.channel, end, part.place, far]);
+        }
+        let rows: usize = self.outputs.iter().map(|(_, rows)| *rows).sum();
+        if rows > out_channels || out_places != config.seq_len {
+            let problem = format!(
+                "{rows} channels of {} tokens are read, and the output has {out_channels} x {out_places}",
+                config.seq_len
+            );
+            return Err(wrong(problem));
+        }
+        Ok(())
+    }
+}
+
+impl Host {
+    /// As people call it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Host::Norm { .. } => "norm",
+            Host::NormBackward { .. } => "norm backward",
+            Host::Add { .. } => "add",
+            Host::Scale { .. } => "scale",
+            Host::SwigluBackward { .. } => "SwiGLU backward",
+            Host::Repeat { .. } => "repeat heads",
+            Host::Gather { .. } => "gather heads",
+            Host::TurnBack { .. } => "turn back",
+            Host::WeightGradient { .. } => "weight gradient",
+        }
+    }
+
+    /// What it gives, with channels.
+    fn check(
+        &self,
+        config: &Config,
+        known: &BTreeMap<String, usize>,
+    ) -> Result<Vec<(String, usize)>, String> {
+        let rows =
+            |name: &String| known.get(name).copied().ok_or_else(|| format!("`{name}` is not there yet"));
+        let same = |a: &String, b: &String| -> Result<usize, String> {
+            let (own, other) = (rows(a)?, rows(b)?);
+            (own == other)
+                .then_some(own)
+                .ok_or_else(|| format!("`{a}` has {own} channels, and `{b}` {other}"))
+        };
+        let of = |name: &String, wanted: usize| -> Result<(), String> {
+            let found = rows(name)?;
+            (found == wanted)
+                .then_some(())
+                .ok_or_else(|| format!("`{name}` has {found} channels, and not {wanted}"))
+        };
+        let d = config.d_model;
+        match self {
+            Host::Norm { x, out, .. } => {
+                of(x, d)?;
+                Ok(vec![(out.clone(), d)])
+            }
+            Host::NormBackward { x, dy, out, .. } => {
+                of(x, d)?;
+                of(dy, d)?;
+                Ok(vec![(out.clone(), d)])
+            }
+            Host::Add { a, b, out, .. } => Ok(vec![(out.clone(), same(a, b)?)]),
+            Host::Scale { x, out } => Ok(vec![(out.clone(), rows(x)?)]),
+            Host::SwigluBackward { h1, h3, dgate, dh1, dh3 } => {
+                same(h1, h3)?;
+                let rows = same(h1, dgate)?;
+                Ok(vec![(dh1.clone(), rows), (dh3.clone(), rows)])
+            }
+            Host::Repeat { x, out } => {
+                of(x, config.kv_dim())?;
+                Ok(vec![(out.clone(), config.q_dim())])
+            }
+            Host::Gather { x, out } => {
+                of(x, config.q_dim())?;
+                Ok(vec![(out.clone(), config.kv_dim())])
+            }
+            Host::TurnBack { x, out } => {
+                let rows = rows(x)?;
+                let whole = rows.is_multiple_of(config.head_dim);
+                whole.then_some(vec![(out.clone(), rows)]).ok_or_else(|| format!("`{x}` is no whole heads"))
+            }
+            Host::WeightGradient { weight, dy, x } => {
+                let [outputs, inputs] = weight.shape(config);
+                of(dy, outputs)?;
+                of(x, inputs)?;
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// Names that it reads.
+    pub fn reads(&self) -> Vec<&str> {
+        match self {
+            Host::Norm { x, .. } | Host::Scale { x, .. } | Host::Repeat { x, .. } => vec![x],
+            Host::Gather { x, .. } | Host::TurnBack { x, .. } => vec![x],
+            Host::NormBackward { x, dy, .. } => vec![x, dy],
+            Host::Add { a, b, .. } => vec![a, b],
+            Host::SwigluBackward { h1, h3, dgate, .. } => vec![h1, h3, dgate],
+            Host::WeightGradient { dy, x, .. } => vec![dy, x],
+        }
+    }
+}
+
+/// Writes schedules.
+struct Build<'a> {
+    config: &'a Config,
+    graphs: Graphs<'a>,
+    fused: Fused,
+    published: bool,
+}
+
+fn text(word: &str) -> String {
+    word.to_owned()
+}
+
+impl Build<'_> {
+    fn schedule(&self) -> Result<Schedule, TypeError> {
+        let name = match (self.published, self.fused) {
+            (true, _) => "published".to_owned(),
+            (false, Fused { attention_output: false, projections: false }) => "plain".to_owned(),
+            (false, Fused { attention_output, projections }) => {
+                let parts = [(attention_output, "sdpa+Wo"), (projections, "q+kv backward")];
+                let parts: Vec<&str> =
+                    parts.into_iter().filter(|(is, _)| *is).map(|(_, name)| name).collect();
+                format!("fused {}", parts.join(", "))
+            }
+        };
+        Ok(Schedule { name, forward: self.forward()?, backward: self.backward()? })
+    }
+
+    fn kernel(graph: Graph, parts: Vec<Part>, outs: &[(&str, usize)]) -> Node {
+        Node::Kernel(Kernel { graph, parts, outputs: outputs(outs) })
+    }
+
+    fn sizes(&self) -> [usize; 5] {
+        let config = self.config;
+        [config.d_model, config.q_dim(), config.kv_dim(), config.d_hidden, config.seq_len]
+    }
+
+    fn forward(&self) -> Result<Vec<Node>, TypeError> {
+        use Weight::{Down, Gate, Key, Output, Query, Up, Value};
+        let [d, q, k, h, seq] = self.sizes();
+        let mut nodes =
+            vec![Node::Host(Host::Norm { x: text("x"), gain: Gain::Attention, out: text("xnorm") })];
+        let mut inputs = vec![
+            (own("xnorm"), seq),
+            (What::Turned(Query), q),
+            (What::Turned(Key), k),
+            (What::Turned(Value), k),
+        ];
+        let attention = [("attn", q), ("q", q), ("k", k), ("v", k)];
+        if self.fused.attention_output {
+            inputs.push((What::Turned(Output), d));
+            let mut outs = vec![("o", d)];
+            outs.extend(attention);
+            nodes.push(Self::kernel(self.graphs.attention_output()?, side_by_side(&inputs), &outs));
+        } else {
+            let mut outs = attention.to_vec();
+            if self.published {
+                outs.push(("", d));
+            }
+            nodes.push(Self::kernel(self.graphs.attention(self.published)?, side_by_side(&inputs), &outs));
+            let parts = side_by_side(&[(own("attn"), seq), (What::Turned(Output), d)]);
+            nodes.push(Self::kernel(self.graphs.linear("woFwd", q as u64, d as u64)?, parts, &[("o", d)]));
+        }
+        nodes.push(Node::Host(Host::Add { a: text("x"), b: text("o"), scaled: true, out: text("x2") }));
+        nodes.push(Node::Host(Host::Norm { x: text("x2"), gain: Gain::Mlp, out: text("x2norm") }));
+        let weights = [(What::Turned(Gate), h), (What::Turned(Up), h), (What::Weight(Down), h)];
+        if self.published {
+            let mut parts = vec![(own("x2norm"), seq), (own("x2"), seq)];
+            parts.extend(weights);
+            let outs = [("next", d), ("h1", h), ("h3", h), ("gate", h)];
+            nodes.push(Self::kernel(self.graphs.mlp_residual()?, side_by_side(&parts), &outs));
+        } else {
+            let mut parts = vec![(own("x2norm"), seq)];
+            parts.extend(weights);
+            let outs = [("down", d), ("h1", h), ("h3", h), ("gate", h)];
+            nodes.push(Self::kernel(self.graphs.mlp()?, side_by_side(&parts), &outs));
+            nodes.push(Node::Host(Host::Add {
+                a: text("x2"),
+                b: text("down"),
+                scaled: true,
+                out: text("next"),
+            }));
+        }
+        Ok(nodes)
+    }
+
+    fn backward(&self) -> Result<Vec<Node>, TypeError> {
+        use Weight::{Down, Gate, Key, Output, Query, Up, Value};
+        let [d, q, k, h, seq] = self.sizes();
+        let square = self.config.n_head * seq;
+        let gradient =
+            |weight, dy: &str, x: &str| Node::Host(Host::WeightGradient { weight, dy: text(dy), x: text(x) });
+        let graphs = &self.graphs;
+        let mut nodes = vec![
+            Node::Host(Host::Scale { x: text("d_next"), out: text("dffn") }),
+            Self::kernel(
+                graphs.linear("ffnBwdW2t", d as u64, h as u64)?,
+                side_by_side(&[(own("dffn"), seq), (What::Weight(Down), h)]),
+                &[("dgate", h)],
+            ),
+            Node::Host(Host::SwigluBackward {
+                h1: text("h1"),
+                h3: text("h3"),
+                dgate: text("dgate"),
+                dh1: text("dh1"),
+                dh3: text("dh3"),
+            }),
+            gradient(Down, "dffn", "gate"),
+            Self::kernel(
+                graphs.two_linear("ffnBwdW13t", h as u64, d as u64)?,
+                side_by_side(&[
+                    (own("dh1"), seq),
+                    (own("dh3"), seq),
+                    (What::Weight(Gate), d),
+                    (What::Weight(Up), d),
+                ]),
+                &[("dx2norm", d)],
+            ),
+            gradient(Gate, "dh1", "x2norm"),
+            gradient(Up, "dh3", "x2norm"),
+            Node::Host(Host::NormBackward {
+                x: text("x2"),
+                gain: Gain::Mlp,
+                dy: text("dx2norm"),
+                out: text("dx2_mlp"),
+            }),
+            Node::Host(Host::Add { a: text("d_next"), b: text("dx2_mlp"), scaled: false, out: text("dx2") }),
+            Node::Host(Host::Scale { x: text("dx2"), out: text("do") }),
+            Self::kernel(
+                graphs.linear("wotBwd", d as u64, q as u64)?,
+                side_by_side(&[(own("do"), seq), (What::Weight(Output), q)]),
+                &[("da", q)],
+            ),
+            gradient(Output, "do", "attn"),
+        ];
+        let shared = self.config.group() > 1;
+        let (all_keys, all_values) = if shared { ("k_all", "v_all") } else { ("k", "v") };
+        if shared {
+            nodes.push(Node::Host(Host::Repeat { x: text("k"), out: text("k_all") }));
+            nodes.push(Node::Host(Host::Repeat { x: text("v"), out: text("v_all") }));
+        }
+        let (by_keys, by_values) = if shared { ("dk_all", "dv_all") } else { ("dk_turned", "dv") };
+        nodes.push(Self::kernel(
+            graphs.attention_backward_1()?,
+            stacked(&[("q", q), (all_keys, q), (all_values, q), ("da", q)]),
+            &[(by_values, q), ("probs", square), ("dp", square)],
+        ));
+        nodes.push(Self::kernel(
+            graphs.attention_backward_2()?,
+            stacked(&[("probs", square), ("dp", square), ("q", q), (all_keys, q)]),
+            &[("dq_turned", q), (by_keys, q)],
+        ));
+        if shared {
+            nodes.push(Node::Host(Host::Gather { x: text("dv_all"), out: text("dv") }));
+            nodes.push(Node::Host(Host::Gather { x: text("dk_all"), out: text("dk_turned") }));
+        }
+        nodes.push(Node::Host(Host::TurnBack { x: text("dq_turned"), out: text("dq") }));
+        nodes.push(Node::Host(Host::TurnBack { x: text("dk_turned"), out: text("dk") }));
+        nodes.extend([
+            gradient(Query, "dq", "xnorm"),
+            gradient(Key, "dk", "xnorm"),
+            gradient(Value, "dv", "xnorm"),
+        ]);
+        if self.fused.projections {
+            let parts = [
+                (own("dq"), seq),
+                (own("dk"), seq),
+                (own("dv"), seq),
+                (What::Weight(Query), d),
+                (What::Weight(Key), d),
+                (What::Weight(Value), d),
+            ];
+            nodes.push(Self::kernel(graphs.projections_backward()?, side_by_side(&parts), &[("dxnorm", d)]));
+        } else {
+            nodes.push(Self::kernel(
+                graphs.linear("qBwd", q as u64, d as u64)?,
+                side_by_side(&[(own("dq"), seq), (What::Weight(Query), d)]),
+                &[("dxnorm_q", d)],
+            ));
+            nodes.push(Self::kernel(
+                graphs.two_linear("kvBwd", k as u64, d as u64)?,
+                side_by_side(&[
+                    (own("dk"), seq),
+                    (own("dv"), seq),
+                    (What::Weight(Key), d),
+                    (What::Weight(Value), d),
+                ]),
+                &[("dxnorm_kv", d)],
+            ));
+            nodes.push(Node::Host(Host::Add {
+                a: text("dxnorm_q"),
+                b: text("dxnorm_kv"),
+                scaled: false,
+                out: text("dxnorm"),
+            }));
+        }
+        nodes.push(Node::Host(Host::NormBackward {
+            x: text("x"),
+            gain: Gain::Attention,
+            dy: text("dxnorm"),
+            out: text("dx_attn"),
+        }));
+        nodes.push(Node::Host(Host::Add {
+            a: text("dx2"),
+            b: text("dx_attn"),
+            scaled: false,
+            out: text("d_x"),
+        }));
+        Ok(nodes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_schedules_fit_all_configurations() {
+        for name in crate::config::NAMES {
+            let config = Config::of(name).unwrap();
+            assert_eq!(Schedule::published(&config).unwrap().check(&config), Ok(()), "{name}");
+            for fused in Fused::ALL {
+                for rotary in [Rotary::Join, Rotary::Permute] {
+                    let schedule = Schedule::new(&config, rotary, fused).unwrap();
+                    assert_eq!(schedule.check(&config), Ok(()), "{name} {}", schedule.name);
+                }
+            }
+        }
+        let config = Config::of("gpt_karpathy").unwrap();
+        let dispatches = |fused| Schedule::new(&config, Rotary::Join, fused).unwrap().kernels().count();
+        assert_eq!(Fused::ALL.map(dispatches), [10, 9, 9, 8]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named_with_its_step() {
+        let config = Config::of("tiny").unwrap();
+        let broken = |change: &dyn Fn(&mut Schedule)| {
+            let mut schedule = Schedule::new(&config, Rotary::Join, Fused::default()).unwrap();
+            change(&mut schedule);
+            schedule.check(&config).unwrap_err().to_string()
+        };
+        let with_kernel = |change: &dyn Fn(&mut Kernel)| {
+            broken(&|schedule| {
+                if let Node::Kernel(kernel) = &mut schedule.forward[1] {
+                    change(kernel);
+                }
+            })
+        };
+        assert!(with_kernel(&|kernel| kernel.parts[1].place = 0).contains("lies over another part"));
+        assert!(with_kernel(&|kernel| kernel.parts[1].place = 4000).contains("takes channels to"));
+        assert!(
+            with_kernel(&|kernel| kernel.parts[0].what = own("later")).contains("`later` is not there yet")
+        );
+        assert!(with_kernel(&|kernel| kernel.outputs[0].1 = 4000).contains("channels of 64 tokens are read"));
+        assert!(
+            broken(&|schedule| {
+                schedule.forward.pop();
+            })
+            .contains("nothing gives `next`")
+        );
+        let without = |name: &'static str| {
+            broken(&move |schedule| schedule.backward.retain(|node| node.name() != name))
+        };
+        assert!(without("weight gradient").contains("gradient of Query"));
+        assert!(
+            broken(&|schedule| {
+                let last =
+                    schedule.backward.iter().rposition(|node| node.name() == "weight gradient").unwrap();
+                let again = schedule.backward[last].clone();
+                schedule.backward.push(again);
+            })
+            .contains("made before")
+        );
+    }
+}
