@@ -9,6 +9,8 @@
 pub use burn;
 
 pub mod data;
+#[cfg(feature = "model")]
+pub mod decoder;
 pub mod eval;
 #[cfg(feature = "model")]
 pub mod harness;
