@@ -219,6 +219,8 @@ pub struct Trainer {
     progress: Progress,
     /// Whether surfaces hold older weights.
     stale: bool,
+    /// Whether weight gradients are added up while the device computes; the emulator needs all processors itself.
+    beside: bool,
 }
 
 /// What a sequence gave on the way forth.
@@ -265,7 +267,16 @@ impl Trainer {
             loss_scale: options.loss_scale,
             steady: 0,
         };
-        Ok(Trainer { config: config.clone(), options, params, layers, head, progress, stale: true })
+        Ok(Trainer {
+            config: config.clone(),
+            options,
+            params,
+            layers,
+            head,
+            progress,
+            stale: true,
+            beside: !runtime.about().emulated,
+        })
     }
 
     /// The model's sizes.
@@ -377,9 +388,12 @@ impl Trainer {
     /// Tokens that are not known, or what the runtime says.
     pub fn evaluate(&mut self, sequence: &[u32]) -> Result<Vec<f32>, TrainError> {
         let tokens = self.tokens(sequence)?;
-        let (inputs, targets) = (&tokens[..tokens.len() - 1], &tokens[1..]);
-        let forward = self.forward(inputs)?;
-        Ok(self.loss(&forward.hidden, targets, None)?.losses)
+        // Within the pool, so that its threads need not be woken for each loop.
+        rayon::scope(|_| {
+            let (inputs, targets) = (&tokens[..tokens.len() - 1], &tokens[1..]);
+            let forward = self.forward(inputs)?;
+            Ok(self.loss(&forward.hidden, targets, None)?.losses)
+        })
     }
 
     /// Adds the gradients of a sequence's mean loss, times the loss scale and `share`, to what the optimiser gets, and gives the
@@ -389,6 +403,10 @@ impl Trainer {
     /// As [`Trainer::evaluate`], and numbers that are not finite.
     pub fn accumulate(&mut self, sequence: &[u32], share: f32) -> Result<(f64, f32), TrainError> {
         let tokens = self.tokens(sequence)?;
+        rayon::scope(|_| self.accumulate_tokens(&tokens, share))
+    }
+
+    fn accumulate_tokens(&mut self, tokens: &[usize], share: f32) -> Result<(f64, f32), TrainError> {
         let (inputs, targets) = (&tokens[..tokens.len() - 1], &tokens[1..]);
         let (d, seq) = (self.config.d_model, self.config.seq_len);
         let forward = self.forward(inputs)?;
@@ -405,27 +423,33 @@ impl Trainer {
             .collect();
         let config = self.config.clone();
         let (sender, receiver) = layers::debts();
-        let result = std::thread::scope(|scope| {
-            let (config, owed) = (&config, &mut owed);
-            let paid = scope.spawn(move || layers::pay(config, owed, receiver));
-            let back = || -> Result<(), TrainError> {
-                for (at, mut values) in forward.layers.into_iter().enumerate().rev() {
-                    let own = std::mem::replace(&mut gradient, Buffer::new(0));
-                    values.insert("d_next".to_owned(), Value::single(own));
-                    self.layers.backward(at, &mut self.params.layers[at], &mut values, &sender)?;
-                    let by_x = values.get("d_x").ok_or_else(|| TrainError::Missing("d_x".to_owned()))?;
-                    gradient = copied(&by_x.numbers());
-                }
-                Ok(())
-            };
-            let result = back();
-            drop(sender);
-            // A panic of the helper is one of ours.
-            if let Err(panic) = paid.join() {
-                std::panic::resume_unwind(panic);
+        let beside = self.beside;
+        let back = |pay: &mut dyn FnMut()| -> Result<(), TrainError> {
+            for (at, mut values) in forward.layers.into_iter().enumerate().rev() {
+                let own = std::mem::replace(&mut gradient, Buffer::new(0));
+                values.insert("d_next".to_owned(), Value::single(own));
+                self.layers.backward(at, &mut self.params.layers[at], &mut values, &sender)?;
+                pay();
+                let by_x = values.get("d_x").ok_or_else(|| TrainError::Missing("d_x".to_owned()))?;
+                gradient = copied(&by_x.numbers());
             }
-            result
-        });
+            drop(sender);
+            Ok(())
+        };
+        let result = match beside {
+            // The device computes while the host adds up.
+            true => std::thread::scope(|scope| {
+                let (config, owed) = (&config, &mut owed);
+                let paid = scope.spawn(move || layers::pay(config, owed, receiver.into_iter()));
+                let result = back(&mut || {});
+                // A panic of the helper is one of ours.
+                if let Err(panic) = paid.join() {
+                    std::panic::resume_unwind(panic);
+                }
+                result
+            }),
+            false => back(&mut || layers::pay(&config, &mut owed, receiver.try_iter())),
+        };
         for (layer, gradients) in self.params.layers.iter_mut().zip(owed) {
             layer.weights.iter_mut().zip(gradients).for_each(|(weight, gradient)| weight.gradient = gradient);
         }

@@ -239,9 +239,9 @@ impl Layers {
 /// Where gradients are added while the device computes the next: `[layer][weight]`.
 pub type Gradients = Vec<[Vec<f32>; 7]>;
 
-/// Adds what is owed until nobody owes more.
-pub fn pay(config: &Config, gradients: &mut Gradients, owed: Receiver<Owed>) {
-    while let Ok(Owed { layer, weight, dy, x }) = owed.recv() {
+/// Adds what is owed.
+pub fn pay(config: &Config, gradients: &mut Gradients, owed: impl Iterator<Item = Owed>) {
+    for Owed { layer, weight, dy, x } in owed {
         let [outputs, inputs] = weight.shape(config);
         let seq = config.seq_len;
         let place = Weight::ALL.iter().position(|own| *own == weight).unwrap_or(0);
