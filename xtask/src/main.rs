@@ -1,5 +1,6 @@
 //! Chores of this repository, kept in Rust so that they run wherever the project builds.
 
+mod ane_mac;
 mod deny;
 mod example;
 mod quickstart;
@@ -13,12 +14,15 @@ fn main() -> ExitCode {
     let chore = std::env::args().nth(1).unwrap_or_default();
     let done = match chore.as_str() {
         "tidy" => tidy::run(&root()),
+        "ane-mac" => ane_mac::run(&root()),
         "deny" => deny::run(&root()),
         "example" => example::run(&root()),
         "quickstart" => quickstart::run(&root()),
         "screenshot" => screenshot::run(&report()),
         _ => {
-            eprintln!("usage: cargo run -p xtask -- tidy|deny|example|quickstart|screenshot [REPORT.html]");
+            eprintln!(
+                "usage: cargo run -p xtask -- tidy|deny|ane-mac|example|quickstart|screenshot [REPORT.html]"
+            );
             return ExitCode::from(2);
         }
     };

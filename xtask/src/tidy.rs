@@ -16,6 +16,8 @@ const UNSAFE_ROOMS: &[&str] = &[
     "crates/sprag-measure/src/process",
     "crates/sprag-engine/src/sandbox",
     "crates/sprag-engine/examples/",
+    "crates/sprag-ane/src/c.rs",
+    "crates/sprag-ane/src/runtime/apple",
     "crates/sprag-train/src/data",
     "crates/sprag-train/src/kernels",
     "crates/sprag-train/examples/",
@@ -101,6 +103,7 @@ fn check_file(file: &Path, text: &str, findings: &mut Vec<String>) {
     let printing = ["println!(", "eprintln!(", "print!("];
     let may_speak = name.starts_with("crates/sprag-train/src/harness")
         || name.starts_with("crates/sprag-engine/src/sandbox")
+        || name.starts_with("crates/sprag-ane/src/bin/")
         // Tests say when they are skipped.
         || name.ends_with("/tests.rs");
     if library

@@ -2,6 +2,7 @@
 //! that stands in for it where there is none.
 
 pub mod blob;
+pub mod c;
 pub mod config;
 pub mod emulator;
 pub mod graphs;

@@ -7,6 +7,11 @@ use std::sync::Arc;
 
 use crate::mil::{Program, Scalar, Type, TypeError};
 
+#[cfg(target_os = "macos")]
+pub mod apple;
+pub mod calls;
+pub mod errors;
+
 /// Weight files of a program, by the names that it gives them (`@model_path/weights/w.bin`).
 pub type Weights = BTreeMap<String, Vec<u8>>;
 
@@ -32,6 +37,44 @@ pub trait Runtime: Send {
 
     /// Programs compiled so far, and how many one process can compile.
     fn budget(&self) -> Budget;
+}
+
+/// How the device is used, where there is one.
+#[derive(Clone, Debug, Default)]
+pub struct DeviceOptions {
+    /// Evaluations go past the daemon.
+    pub direct: bool,
+    /// Evaluations are made in real time.
+    pub real_time: bool,
+    /// Folder of compiled programs that outlive the process; none for none.
+    pub cache: Option<std::path::PathBuf>,
+}
+
+/// The device of this machine.
+///
+/// # Errors
+/// When there is none: on any system but macOS, and on a Mac that has no such device.
+#[cfg(target_os = "macos")]
+pub fn device(options: DeviceOptions) -> Result<Box<dyn Runtime>, RuntimeError> {
+    let dispatch = match (options.direct, options.real_time) {
+        (_, true) => apple::Dispatch::RealTime,
+        (true, false) => apple::Dispatch::Direct,
+        (false, false) => apple::Dispatch::Standard,
+    };
+    let options = apple::AppleOptions { dispatch, cache: options.cache };
+    Ok(Box::new(apple::Apple::open(options)?))
+}
+
+/// The device of this machine.
+///
+/// # Errors
+/// When there is none: on any system but macOS, and on a Mac that has no such device.
+#[cfg(not(target_os = "macos"))]
+pub fn device(_: DeviceOptions) -> Result<Box<dyn Runtime>, RuntimeError> {
+    let system = std::env::consts::OS;
+    Err(RuntimeError::Absent(format!(
+        "it is part of Apple's chips, and reached through macOS; this is {system}"
+    )))
 }
 
 /// What a runtime is.

@@ -535,10 +535,8 @@ impl<'a> Checked<'a> {
                     add(&R36, at, "it begins late on the last axis".to_owned());
                 }
             }
-            "slice_by_index" => {
-                if named(operation, "x").is_some_and(|name| !self.given.contains_key(name)) {
-                    add(&R42, at, "it slices an input".to_owned());
-                }
+            "slice_by_index" if named(operation, "x").is_some_and(|name| !self.given.contains_key(name)) => {
+                add(&R42, at, "it slices an input".to_owned());
             }
             "mul" => {
                 let is = |side: &str, what: &dyn Fn(&Operation) -> bool| {
@@ -830,9 +828,7 @@ mod tests {
             (
                 "R52",
                 "tensor<fp16, [2, 64, 1, 64]> x".into(),
-                format!(
-                    "tensor<fp16, [64, 64, 1, 1]> w = f(x = x)[]; tensor<fp16, [2, 64, 1, 64]> y = conv(x = x, weight = w)[];"
-                ),
+                "tensor<fp16, [64, 64, 1, 1]> w = f(x = x)[]; tensor<fp16, [2, 64, 1, 64]> y = conv(x = x, weight = w)[];".into(),
                 "y",
             ),
         ];
