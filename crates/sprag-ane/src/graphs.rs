@@ -465,5 +465,5 @@ fn product(f: &mut Builder, name: &str, x: &Var, weight: &Var) -> Var {
     f.reshape(name, &turned, &[1, outputs, 1, seq])
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "run"))]
 mod tests;

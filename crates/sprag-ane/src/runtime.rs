@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::mil::{Program, Scalar, Type, TypeError};
 
-#[cfg(target_os = "macos")]
+#[cfg(all(target_os = "macos", feature = "run"))]
 pub mod apple;
 pub mod calls;
 pub mod errors;
@@ -54,7 +54,7 @@ pub struct DeviceOptions {
 ///
 /// # Errors
 /// When there is none: on any system but macOS, and on a Mac that has no such device.
-#[cfg(target_os = "macos")]
+#[cfg(all(target_os = "macos", feature = "run"))]
 pub fn device(options: DeviceOptions) -> Result<Box<dyn Runtime>, RuntimeError> {
     let dispatch = match (options.direct, options.real_time) {
         (_, true) => apple::Dispatch::RealTime,
@@ -69,7 +69,7 @@ pub fn device(options: DeviceOptions) -> Result<Box<dyn Runtime>, RuntimeError> 
 ///
 /// # Errors
 /// When there is none: on any system but macOS, and on a Mac that has no such device.
-#[cfg(not(target_os = "macos"))]
+#[cfg(not(all(target_os = "macos", feature = "run")))]
 pub fn device(_: DeviceOptions) -> Result<Box<dyn Runtime>, RuntimeError> {
     let system = std::env::consts::OS;
     Err(RuntimeError::Absent(format!(

@@ -6,6 +6,8 @@
 //! `next`, times the loss scale) is given beside all values of the way forth, and `d_x` and the gradients of all weights are
 //! wanted.
 
+mod files;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Config;
 use crate::graphs::{Graph, Graphs, Rotary};
 use crate::mil::{TypeError, check_types};
+pub use files::FileError;
 
 /// How one layer is computed.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,0 +1,164 @@
+//! Judges another schedule: whether it computes the same function as ours, on numbers that it never saw, and how long a step with
+//! it is predicted to take. Whoever wrote it has no part in this.
+
+use crate::config::Config;
+use crate::emulator::Emulator;
+use crate::emulator::cost::rows::{M4_MAX_HOST, StepTime, step_time};
+use crate::graphs::Rotary;
+use crate::mil::{Effect, Shows, lint_for};
+use crate::profile::Profile;
+use crate::schedule::{Fused, Schedule};
+use crate::train::params::{Group, Params, Random};
+use crate::train::{Options, TrainError, Trainer};
+
+/// How far a loss and its gradients may be from ours, in parts of them: about twice what ways of joining our own programs differ
+/// by, which is the rounding of halves.
+pub const NEAR: (f64, f64) = (2e-3, 1.5e-2);
+
+/// What a schedule is worth.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judgement {
+    /// How far its loss is from ours, in parts of it.
+    pub loss_apart: f64,
+    /// How far its gradients are from ours, in parts of their norm.
+    pub gradients_apart: f64,
+    /// Predicted time of a step of one sequence.
+    pub time: StepTime,
+    /// The same of our plain schedule.
+    pub ours: StepTime,
+    /// Dispatches a layer.
+    pub dispatches: usize,
+}
+
+/// Why a schedule is worth nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Rejected {
+    /// It makes no sense, or the chip refuses it.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// It computes something else.
+    #[error("it computes another function: {0}")]
+    Another(String),
+    /// The chip refuses a program, or spoils what it computes.
+    #[error("{0}")]
+    Chip(String),
+}
+
+/// Parameters where nothing is zero, so that everything is tried.
+fn awake(config: &Config, seed: u64) -> Params {
+    let mut params = Params::random(config, seed);
+    let mut random = Random(seed ^ 0x5DEE_CE66);
+    for (group, param) in params.all_mut() {
+        let (center, bound) = match group {
+            Group::Matrix => (0.0, 0.12),
+            Group::Gain => (1.0, 0.2),
+            Group::Embedding => (0.0, 0.5),
+        };
+        param
+            .value
+            .iter_mut()
+            .for_each(|value| *value = center + ((2.0 * random.uniform() - 1.0) * bound) as f32);
+    }
+    params
+}
+
+/// Rows of the embedding that judging takes: the head is no part of a schedule.
+const VOCABULARY: usize = 512;
+
+/// Judges a schedule of a model: all of it is executed, and its step is predicted.
+///
+/// # Errors
+/// When it makes no sense, the chip refuses a program or spoils it in silence, or it computes something else.
+pub fn judge(
+    schedule: &Schedule,
+    full: &Config,
+    profile: &Profile,
+    seed: u64,
+) -> Result<Judgement, Rejected> {
+    full.check().map_err(TrainError::from)?;
+    schedule.check(full).map_err(TrainError::from)?;
+    for kernel in schedule.kernels() {
+        let program = profile.dialect(&kernel.graph.program);
+        let hard = lint_for(&program, profile).into_iter().find(|found| {
+            found.rule.shows == Shows::Text && found.effect >= Effect::Silent && found.rule.id != "R36"
+        });
+        if let Some(found) = hard {
+            return Err(Rejected::Chip(format!("{}: {}: {found}", kernel.graph.name, found.effect.words())));
+        }
+    }
+    let config = &Config { vocab: full.vocab.min(VOCABULARY), ..full.clone() };
+    let plain = || {
+        let rotary = if profile.refuses.contains(&"R31") { Rotary::Permute } else { Rotary::Join };
+        Schedule::new(full, rotary, Fused::default()).map_err(TrainError::from)
+    };
+    let mut random = Random(seed);
+    let sequence: Vec<u32> =
+        (0..=config.seq_len).map(|_| (random.bits() % config.vocab as u64) as u32).collect();
+    let run = |schedule: Schedule| -> Result<(f64, Vec<f32>), TrainError> {
+        let emulator = Emulator::new(*profile);
+        let options = Options { loss_scale: 128.0, ..Options::default() };
+        let mut trainer = Trainer::new(&emulator, config, options, awake(config, seed), schedule)?;
+        let (loss, _) = trainer.accumulate(&sequence, 1.0)?;
+        let gradients =
+            trainer.params().named().into_iter().flat_map(|(_, _, param)| param.gradient.clone()).collect();
+        Ok((loss, gradients))
+    };
+    let (expected, reference) = run(plain()?)?;
+    let (loss, gradients) = run(schedule.clone())?;
+    let norm = |all: &mut dyn Iterator<Item = f64>| all.map(|own| own * own).sum::<f64>().sqrt();
+    let apart = norm(&mut gradients.iter().zip(&reference).map(|(a, b)| f64::from(a - b)));
+    let gradients_apart = apart / norm(&mut reference.iter().map(|own| f64::from(*own)));
+    let loss_apart = (loss / expected - 1.0).abs();
+    // What is no number is not near.
+    let near = loss_apart <= NEAR.0 && gradients_apart <= NEAR.1;
+    if !near {
+        let problem = format!("its loss is {loss_apart:.1e} apart, its gradients {gradients_apart:.1e}");
+        return Err(Rejected::Another(problem));
+    }
+    let rates = crate::emulator::cost::Rates::of_chip(profile);
+    let time = step_time(schedule, full, &rates, &M4_MAX_HOST);
+    let ours = step_time(&plain()?, full, &rates, &M4_MAX_HOST);
+    Ok(Judgement { loss_apart, gradients_apart, time, ours, dispatches: schedule.kernels().count() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::{Host, Node};
+
+    fn schedule(fused: Fused) -> (Config, Schedule) {
+        let config = Config::of("tiny").unwrap();
+        let schedule = Schedule::new(&config, Rotary::Join, fused).unwrap();
+        (config, schedule)
+    }
+
+    #[test]
+    fn fewer_dispatches_are_predicted_to_be_faster_and_are_the_same_function() {
+        let (config, schedule) = schedule(Fused { attention_output: true, projections: true });
+        let found = judge(&schedule, &config, &Profile::default(), 7).unwrap();
+        assert!(found.time.seconds() < found.ours.seconds() && found.dispatches == 8, "{found:?}");
+        let published = Schedule::published(&config).unwrap();
+        let found = judge(&published, &config, &Profile::default(), 7).unwrap();
+        assert!(found.time.seconds() > found.ours.seconds(), "{found:?}");
+    }
+
+    #[test]
+    fn another_function_is_worth_nothing() {
+        let profile = Profile::default();
+        let (config, mut wrong) = schedule(Fused::default());
+        // Queries are not turned back.
+        for node in &mut wrong.backward {
+            if let Node::Host(Host::TurnBack { x, out }) = node {
+                *node = Node::Host(Host::Add { a: x.clone(), b: x.clone(), scaled: true, out: out.clone() });
+            }
+        }
+        let error = judge(&wrong, &config, &profile, 7).unwrap_err().to_string();
+        assert!(error.contains("another function"), "{error}");
+        let (config, mut without) = schedule(Fused::default());
+        without.forward.remove(0);
+        assert!(judge(&without, &config, &profile, 7).is_err());
+        let (config, joined) = schedule(Fused::default());
+        let error = judge(&joined, &config, &Profile::of("M1").unwrap(), 7).unwrap_err().to_string();
+        assert!(error.contains("R01"), "{error}");
+    }
+}
