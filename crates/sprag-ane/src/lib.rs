@@ -14,6 +14,8 @@ pub mod graphs;
 #[cfg(feature = "run")]
 pub mod judge;
 pub mod mil;
+#[cfg(feature = "run")]
+pub mod probe;
 pub mod profile;
 pub mod runtime;
 pub mod schedule;

@@ -289,6 +289,12 @@ impl Trainer {
         &self.options
     }
 
+    /// Changes how it is trained from the next step on; the head stays where it is.
+    pub fn set_options(&mut self, options: Options) {
+        self.options =
+            Options { head_on_device: self.options.head_on_device, softcap: self.options.softcap, ..options };
+    }
+
     /// Its parameters.
     pub fn params(&self) -> &Params {
         &self.params

@@ -195,6 +195,38 @@ pub struct Probe {
     /// GPUs.
     #[serde(default)]
     pub gpus: Gpus,
+    /// Apple's Neural Engine, as `sprag ane probe` found it last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub neural_engine: Option<NeuralEngine>,
+}
+
+/// What a Neural Engine does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NeuralEngine {
+    /// Its chip; `emulated M4` where there is none.
+    pub name: String,
+    /// Whether times are predictions of the emulator's cost model, and nothing was measured.
+    pub predicted: bool,
+    /// When, RFC 3339.
+    pub at: String,
+    /// Figures.
+    pub figures: Vec<NeuralEngineFigure>,
+}
+
+/// One figure of a Neural Engine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NeuralEngineFigure {
+    /// What was tried.
+    pub kind: String,
+    /// The size that was varied.
+    pub size: u64,
+    /// Median, least and most, in seconds.
+    pub seconds: [f64; 3],
+    /// How often.
+    pub goes: u32,
+    /// FLOP/s by the median; absent where that says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flops: Option<f64>,
 }
 
 /// The point of a roofline at which memory stops being what limits.
@@ -299,6 +331,7 @@ pub fn probe(options: &Options<'_>, on_step: &mut dyn FnMut(&str)) -> Probe {
         compute,
         products,
         gpus,
+        neural_engine: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! One file a subcommand: its arguments on top, with what `--help` teaches, then one `run`.
 
 pub mod adopt;
+pub mod ane;
 pub mod bench;
 pub mod bench_worker;
 pub mod brief;

@@ -20,7 +20,7 @@ pub enum ExitCode {
     Unconfined = 5,
     /// Another sprag works on the task.
     Locked = 6,
-    /// `doctor`: it found something that stands in the way of a run.
+    /// `doctor`: it found something that stands in the way of a run. `ane check`: a program would fail.
     Problems = 7,
     /// Stopped by Ctrl-C or a signal; the same command resumes.
     Interrupted = 130,
@@ -50,7 +50,9 @@ impl ExitCode {
             ExitCode::Invalid => "check: the working tree has no score; run: the baseline has none",
             ExitCode::Unconfined => "the sandbox lacks a part here and --allow-unsandboxed was not given",
             ExitCode::Locked => "another sprag works on the task",
-            ExitCode::Problems => "doctor: something stands in the way of a run",
+            ExitCode::Problems => {
+                "doctor: something stands in the way of a run; ane check: the program would fail"
+            }
             ExitCode::Interrupted => "stopped by Ctrl-C or a signal; the same command resumes",
         }
     }

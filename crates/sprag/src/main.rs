@@ -73,6 +73,7 @@ enum Command {
     Plan(Box<commands::plan::Args>),
     Claims(commands::claims::Args),
     Bench(commands::bench::Args),
+    Ane(Box<commands::ane::Args>),
     #[command(hide = true)]
     Train(commands::train::Args),
     #[command(hide = true)]
@@ -121,6 +122,7 @@ fn dispatch(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
         Command::Probe(args) => commands::probe::run(args, context),
         Command::Plan(args) => commands::plan::run(*args, context),
         Command::Claims(args) => commands::claims::run(&args),
+        Command::Ane(args) => commands::ane::run(*args, context),
         Command::Bench(args) => commands::bench::run(&args, context),
         Command::BenchWorker(args) => commands::bench_worker::run(&args),
         Command::Train(args) => commands::train::run(args),

@@ -62,7 +62,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     let multiply = |shape: [u32; 3], precision: &str, time: Duration| products.rate(shape, precision, time);
     let options = Options { effort, folder: folder.clone(), multiply: Some(&multiply) };
     let told = context.terminal.live;
-    let found = probe(&options, &mut |step| {
+    let mut found = probe(&options, &mut |step| {
         if told {
             // Progress that cannot be shown costs nothing.
             let _ = write!(std::io::stderr(), "\r\u{1b}[Kmeasuring {step} ...");
@@ -71,6 +71,8 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     if told {
         let _ = write!(std::io::stderr(), "\r\u{1b}[K");
     }
+    // Another command's, and not measured again here.
+    found.neural_engine = earlier.as_ref().and_then(|earlier| earlier.neural_engine.clone());
     let changed = earlier.as_ref().map(|earlier| changes::changes(earlier, &found));
     file::write(&path, &found, earlier.as_ref())?;
     if let Some(report) = &args.report {

@@ -1,6 +1,6 @@
 //! A probe as people read it.
 
-use sprag_measure::probe::{Energy, Gpus, Power, Probe, Rung, Sample, Transfer};
+use sprag_measure::probe::{Energy, Gpus, NeuralEngine, Power, Probe, Rung, Sample, Transfer};
 use sprag_measure::units::{Bytes, Seconds};
 
 use super::changes::Change;
@@ -65,6 +65,7 @@ pub fn lines(probe: &Probe) -> Vec<String> {
         Energy::NotReadable(why) => format!("energy    not readable: {}", tame(why)),
     });
     lines.extend(gpus(&probe.gpus));
+    lines.extend(probe.neural_engine.as_ref().map(neural_engine));
     if let Some([before, after]) = probe.temperature_celsius {
         lines.push(format!("warmth    {before:.0} to {after:.0} degrees Celsius"));
     }
@@ -73,6 +74,21 @@ pub fn lines(probe: &Probe) -> Vec<String> {
 }
 
 /// GPUs, one after the other; or why there are none.
+/// What `sprag ane probe` found, in a line.
+fn neural_engine(engine: &NeuralEngine) -> String {
+    let most = engine.figures.iter().filter_map(|figure| figure.flops).fold(0.0, f64::max);
+    let floor =
+        engine.figures.iter().find(|figure| figure.kind == "floor").map_or(f64::NAN, |own| own.seconds[0]);
+    let how = if engine.predicted { "PREDICTED, nothing was measured" } else { "measured" };
+    format!(
+        "ane       {}: at most {:.1} TFLOP/s, {:.3} ms a dispatch ({how}, {})",
+        engine.name,
+        most / 1e12,
+        floor * 1e3,
+        engine.at
+    )
+}
+
 fn gpus(gpus: &Gpus) -> Vec<String> {
     let found = match gpus {
         Gpus::None(why) => return vec![format!("GPU       none: {}", tame(why))],
@@ -323,6 +339,7 @@ pub fn fixture() -> Probe {
         power: Power::NotReadable("this machine does not exist".to_owned()),
         energy: Energy::NotReadable("this machine does not exist".to_owned()),
         gpus: Gpus::None("this machine does not exist".to_owned()),
+        neural_engine: None,
         floor: Floor {
             timer_resolution_seconds: 2e-8,
             timer_overhead_seconds: Some(sample(2e-8)),

@@ -170,6 +170,15 @@ pub fn roofline(probe: &Probe) -> Option<String> {
     .draw(&lines)
 }
 
+/// Points of one kind over sizes that are about doubled from one to the next.
+pub fn steps(points: &[(f64, f64)], along: &str, up: &str, label: &str) -> String {
+    let tick = |power: i32| format!("{}", 2_i64.saturating_pow(power.max(0).unsigned_abs()));
+    let picture =
+        Picture { label, up, along, tick: &tick, base: 2.0, step: 1, marks: Vec::new(), named: false };
+    let line = Line { class: "candidate", name: String::new(), points: points.to_vec() };
+    picture.draw(&[line]).unwrap_or_default()
+}
+
 /// Latency over the working set.
 pub fn latency(probe: &Probe) -> Option<String> {
     ladder(probe, "latency over the working set", "nanoseconds a load", &|rung| {
