@@ -222,11 +222,23 @@ pub enum ScheduleError {
     },
 }
 
-fn value(name: &str, channel: usize, place: usize) -> Part {
-    Part { what: What::Value(name.to_owned()), channel, place }
+/// A value, as a part of an input.
+pub fn value(name: &str) -> What {
+    What::Value(name.to_owned())
 }
 
-fn side_by_side(all: &[(What, usize)]) -> Vec<Part> {
+/// A weight as it is stored, `[out, in]`, as a part of an input.
+pub fn weight(weight: Weight) -> What {
+    What::Weight(weight)
+}
+
+/// A weight turned, `[in, out]`, as a part of an input.
+pub fn turned(weight: Weight) -> What {
+    What::Turned(weight)
+}
+
+/// Parts side by side, from the first channel on: what, and how many places it takes.
+pub fn beside(all: &[(What, usize)]) -> Vec<Part> {
     let mut place = 0;
     all.iter()
         .map(|(what, width)| {
@@ -237,24 +249,17 @@ fn side_by_side(all: &[(What, usize)]) -> Vec<Part> {
         .collect()
 }
 
-fn stacked(names: &[(&str, usize)]) -> Vec<Part> {
+/// Values one below the other: names, and how many channels each has.
+pub fn stacked(names: &[(&str, usize)]) -> Vec<Part> {
     let mut channel = 0;
     names
         .iter()
         .map(|(name, channels)| {
-            let part = value(name, channel, 0);
+            let part = Part { what: value(name), channel, place: 0 };
             channel += channels;
             part
         })
         .collect()
-}
-
-fn own(name: &str) -> What {
-    What::Value(name.to_owned())
-}
-
-fn outputs(all: &[(&str, usize)]) -> Vec<(Option<String>, usize)> {
-    all.iter().map(|(name, rows)| ((!name.is_empty()).then(|| (*name).to_owned()), *rows)).collect()
 }
 
 /// Which programs are joined into one.
@@ -397,6 +402,17 @@ impl Node {
 }
 
 impl Kernel {
+    /// A step that runs a program: what its input holds, and what its output holds by channels; an empty name for what nobody
+    /// needs.
+    #[expect(clippy::new_ret_no_self, reason = "a kernel is always a step of a schedule")]
+    pub fn new(graph: Graph, parts: Vec<Part>, outputs: &[(&str, usize)]) -> Node {
+        let outputs = outputs
+            .iter()
+            .map(|(name, rows)| ((!name.is_empty()).then(|| (*name).to_owned()), *rows))
+            .collect();
+        Node::Kernel(Kernel { graph, parts, outputs })
+    }
+
     /// Channels and places of the input, and of the output.
     pub fn sizes(&self) -> Option<[usize; 4]> {
         let [function] = self.graph.program.functions.as_slice() else { return None };
@@ -581,10 +597,6 @@ impl Build<'_> {
         Ok(Schedule { name, forward: self.forward()?, backward: self.backward()? })
     }
 
-    fn kernel(graph: Graph, parts: Vec<Part>, outs: &[(&str, usize)]) -> Node {
-        Node::Kernel(Kernel { graph, parts, outputs: outputs(outs) })
-    }
-
     fn sizes(&self) -> [usize; 5] {
         let config = self.config;
         [config.d_model, config.q_dim(), config.kv_dim(), config.d_hidden, config.seq_len]
@@ -596,7 +608,7 @@ impl Build<'_> {
         let mut nodes =
             vec![Node::Host(Host::Norm { x: text("x"), gain: Gain::Attention, out: text("xnorm") })];
         let mut inputs = vec![
-            (own("xnorm"), seq),
+            (value("xnorm"), seq),
             (What::Turned(Query), q),
             (What::Turned(Key), k),
             (What::Turned(Value), k),
@@ -606,29 +618,29 @@ impl Build<'_> {
             inputs.push((What::Turned(Output), d));
             let mut outs = vec![("o", d)];
             outs.extend(attention);
-            nodes.push(Self::kernel(self.graphs.attention_output()?, side_by_side(&inputs), &outs));
+            nodes.push(Kernel::new(self.graphs.attention_output()?, beside(&inputs), &outs));
         } else {
             let mut outs = attention.to_vec();
             if self.published {
                 outs.push(("", d));
             }
-            nodes.push(Self::kernel(self.graphs.attention(self.published)?, side_by_side(&inputs), &outs));
-            let parts = side_by_side(&[(own("attn"), seq), (What::Turned(Output), d)]);
-            nodes.push(Self::kernel(self.graphs.linear("woFwd", q as u64, d as u64)?, parts, &[("o", d)]));
+            nodes.push(Kernel::new(self.graphs.attention(self.published)?, beside(&inputs), &outs));
+            let parts = beside(&[(value("attn"), seq), (What::Turned(Output), d)]);
+            nodes.push(Kernel::new(self.graphs.linear("woFwd", q as u64, d as u64)?, parts, &[("o", d)]));
         }
         nodes.push(Node::Host(Host::Add { a: text("x"), b: text("o"), scaled: true, out: text("x2") }));
         nodes.push(Node::Host(Host::Norm { x: text("x2"), gain: Gain::Mlp, out: text("x2norm") }));
         let weights = [(What::Turned(Gate), h), (What::Turned(Up), h), (What::Weight(Down), h)];
         if self.published {
-            let mut parts = vec![(own("x2norm"), seq), (own("x2"), seq)];
+            let mut parts = vec![(value("x2norm"), seq), (value("x2"), seq)];
             parts.extend(weights);
             let outs = [("next", d), ("h1", h), ("h3", h), ("gate", h)];
-            nodes.push(Self::kernel(self.graphs.mlp_residual()?, side_by_side(&parts), &outs));
+            nodes.push(Kernel::new(self.graphs.mlp_residual()?, beside(&parts), &outs));
         } else {
-            let mut parts = vec![(own("x2norm"), seq)];
+            let mut parts = vec![(value("x2norm"), seq)];
             parts.extend(weights);
             let outs = [("down", d), ("h1", h), ("h3", h), ("gate", h)];
-            nodes.push(Self::kernel(self.graphs.mlp()?, side_by_side(&parts), &outs));
+            nodes.push(Kernel::new(self.graphs.mlp()?, beside(&parts), &outs));
             nodes.push(Node::Host(Host::Add {
                 a: text("x2"),
                 b: text("down"),
@@ -648,9 +660,9 @@ impl Build<'_> {
         let graphs = &self.graphs;
         let mut nodes = vec![
             Node::Host(Host::Scale { x: text("d_next"), out: text("dffn") }),
-            Self::kernel(
+            Kernel::new(
                 graphs.linear("ffnBwdW2t", d as u64, h as u64)?,
-                side_by_side(&[(own("dffn"), seq), (What::Weight(Down), h)]),
+                beside(&[(value("dffn"), seq), (What::Weight(Down), h)]),
                 &[("dgate", h)],
             ),
             Node::Host(Host::SwigluBackward {
@@ -661,11 +673,11 @@ impl Build<'_> {
                 dh3: text("dh3"),
             }),
             gradient(Down, "dffn", "gate"),
-            Self::kernel(
+            Kernel::new(
                 graphs.two_linear("ffnBwdW13t", h as u64, d as u64)?,
-                side_by_side(&[
-                    (own("dh1"), seq),
-                    (own("dh3"), seq),
+                beside(&[
+                    (value("dh1"), seq),
+                    (value("dh3"), seq),
                     (What::Weight(Gate), d),
                     (What::Weight(Up), d),
                 ]),
@@ -681,9 +693,9 @@ impl Build<'_> {
             }),
             Node::Host(Host::Add { a: text("d_next"), b: text("dx2_mlp"), scaled: false, out: text("dx2") }),
             Node::Host(Host::Scale { x: text("dx2"), out: text("do") }),
-            Self::kernel(
+            Kernel::new(
                 graphs.linear("wotBwd", d as u64, q as u64)?,
-                side_by_side(&[(own("do"), seq), (What::Weight(Output), q)]),
+                beside(&[(value("do"), seq), (What::Weight(Output), q)]),
                 &[("da", q)],
             ),
             gradient(Output, "do", "attn"),
@@ -695,12 +707,12 @@ impl Build<'_> {
             nodes.push(Node::Host(Host::Repeat { x: text("v"), out: text("v_all") }));
         }
         let (by_keys, by_values) = if shared { ("dk_all", "dv_all") } else { ("dk_turned", "dv") };
-        nodes.push(Self::kernel(
+        nodes.push(Kernel::new(
             graphs.attention_backward_1()?,
             stacked(&[("q", q), (all_keys, q), (all_values, q), ("da", q)]),
             &[(by_values, q), ("probs", square), ("dp", square)],
         ));
-        nodes.push(Self::kernel(
+        nodes.push(Kernel::new(
             graphs.attention_backward_2()?,
             stacked(&[("probs", square), ("dp", square), ("q", q), (all_keys, q)]),
             &[("dq_turned", q), (by_keys, q)],
@@ -718,25 +730,25 @@ impl Build<'_> {
         ]);
         if self.fused.projections {
             let parts = [
-                (own("dq"), seq),
-                (own("dk"), seq),
-                (own("dv"), seq),
+                (value("dq"), seq),
+                (value("dk"), seq),
+                (value("dv"), seq),
                 (What::Weight(Query), d),
                 (What::Weight(Key), d),
                 (What::Weight(Value), d),
             ];
-            nodes.push(Self::kernel(graphs.projections_backward()?, side_by_side(&parts), &[("dxnorm", d)]));
+            nodes.push(Kernel::new(graphs.projections_backward()?, beside(&parts), &[("dxnorm", d)]));
         } else {
-            nodes.push(Self::kernel(
+            nodes.push(Kernel::new(
                 graphs.linear("qBwd", q as u64, d as u64)?,
-                side_by_side(&[(own("dq"), seq), (What::Weight(Query), d)]),
+                beside(&[(value("dq"), seq), (What::Weight(Query), d)]),
                 &[("dxnorm_q", d)],
             ));
-            nodes.push(Self::kernel(
+            nodes.push(Kernel::new(
                 graphs.two_linear("kvBwd", k as u64, d as u64)?,
-                side_by_side(&[
-                    (own("dk"), seq),
-                    (own("dv"), seq),
+                beside(&[
+                    (value("dk"), seq),
+                    (value("dv"), seq),
                     (What::Weight(Key), d),
                     (What::Weight(Value), d),
                 ]),
@@ -804,7 +816,7 @@ mod tests {
         assert!(with_kernel(&|kernel| kernel.parts[1].place = 0).contains("lies over another part"));
         assert!(with_kernel(&|kernel| kernel.parts[1].place = 4000).contains("takes channels to"));
         assert!(
-            with_kernel(&|kernel| kernel.parts[0].what = own("later")).contains("`later` is not there yet")
+            with_kernel(&|kernel| kernel.parts[0].what = value("later")).contains("`later` is not there yet")
         );
         assert!(with_kernel(&|kernel| kernel.outputs[0].1 = 4000).contains("channels of 64 tokens are read"));
         assert!(
