@@ -3,6 +3,7 @@
 //! Its sources are part of this program; the library they link is taken from the clone that the program was
 //! built from, and its dependencies from cargo's registry folder, so nothing is downloaded.
 
+pub mod ane;
 mod cargo_home;
 pub mod command;
 
@@ -102,21 +103,34 @@ pub fn rustc(cargo: &Path) -> PathBuf {
 /// Writes the task and commits it to a new git repository.
 pub fn write(gpt: &Gpt, context: &Context) -> anyhow::Result<()> {
     let workspace = workspace()?;
-    let toolchain = Toolchain::find(&context.environment)?;
-    let dir = &gpt.dir;
-    if dir.join("task.toml").exists() || dir.join(".git").exists() {
-        let failure = Failure::new(format!("{} holds a task or a repository already", dir.display()));
-        return Err(failure.hint("choose another folder; nothing was changed").into());
-    }
     let files = [
         ("Cargo.toml", manifest(&workspace)),
         ("src/main.rs", MAIN.to_owned()),
         ("src/train.rs", TRAIN.to_owned()),
         ("program.md", PROGRAM.to_owned()),
         ("hypotheses.md", HYPOTHESES.to_owned()),
-        (".gitignore", format!("/target\n/{}\n", cargo_home::NAME)),
     ];
-    let write = |name: &str, text: String| {
+    write_task(&gpt.dir, &files, &workspace, gpt.device, context, &|toolchain, packages| {
+        task_toml(gpt, &workspace, toolchain, packages)
+    })
+}
+
+/// Writes a task whose candidates are a package of Rust, its lock and its cargo home, and commits it. `contract` gives the text of
+/// task.toml from the compiler and the packages that builds read.
+fn write_task(
+    dir: &Path,
+    files: &[(&str, String)],
+    workspace: &Path,
+    device: Device,
+    context: &Context,
+    contract: &dyn Fn(&Toolchain, &[PathBuf]) -> String,
+) -> anyhow::Result<()> {
+    let toolchain = Toolchain::find(&context.environment)?;
+    if dir.join("task.toml").exists() || dir.join(".git").exists() {
+        let failure = Failure::new(format!("{} holds a task or a repository already", dir.display()));
+        return Err(failure.hint("choose another folder; nothing was changed").into());
+    }
+    let write = |name: &str, text: &str| {
         let path = dir.join(name);
         let folder = path.parent().unwrap_or(dir);
         std::fs::create_dir_all(folder)
@@ -126,13 +140,14 @@ pub fn write(gpt: &Gpt, context: &Context) -> anyhow::Result<()> {
     for (name, text) in files {
         write(name, text)?;
     }
+    write(".gitignore", &format!("/target\n/{}\n", cargo_home::NAME))?;
     let lock = workspace.join("Cargo.lock");
     std::fs::copy(&lock, dir.join("Cargo.lock"))
         .with_context(|| format!("cannot copy {}", lock.display()))?;
-    let metadata = toolchain.settle_lock(dir, gpt.device, &context.environment)?;
-    let linked = toolchain.linked(dir, gpt.device, &context.environment)?;
+    let metadata = toolchain.settle_lock(dir, device, &context.environment)?;
+    let linked = toolchain.linked(dir, device, &context.environment)?;
     let packages = cargo_home::write(&dir.join(cargo_home::NAME), &toolchain.cargo_home, &metadata, &linked)?;
-    write("task.toml", task_toml(gpt, &workspace, &toolchain, &packages))?;
+    write("task.toml", &contract(&toolchain, &packages))?;
     commit(dir, &context.environment)
 }
 
@@ -154,10 +169,7 @@ fn task_toml(gpt: &Gpt, workspace: &Path, toolchain: &Toolchain, packages: &[Pat
         Budget::Evaluations(evaluations) => format!("evaluations = {evaluations}"),
     };
     let library = workspace.join("crates/sprag-train");
-    let mut readable = vec![toolchain.sysroot.clone(), library.clone(), workspace.join("Cargo.toml")];
-    readable.extend(packages.iter().cloned());
-    readable.retain(|path| path.exists());
-    let build_read: String = readable.iter().map(|path| format!("    {},\n", quoted(path))).collect();
+    let build_read = build_read(toolchain, &[library.clone(), workspace.join("Cargo.toml")], packages);
     let features =
         gpt.device.feature().map(|feature| format!(" \"--features\", \"{feature}\",")).unwrap_or_default();
     // Kernels of GPUs multiply in TF32 or bf16 where that is faster.
@@ -168,8 +180,7 @@ fn task_toml(gpt: &Gpt, workspace: &Path, toolchain: &Toolchain, packages: &[Pat
     let devices: Vec<String> = gpt.device.files().iter().map(quoted).collect();
     let devices =
         if devices.is_empty() { String::new() } else { format!("devices = [{}]\n", devices.join(", ")) };
-    let bin = toolchain.sysroot.join("bin");
-    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", bin.display());
+    let build = build_toml(toolchain, "gpt", &features);
     format!(
         r#"# The contract of this task; every key is described in docs/task.md of Sprag.
 format = 1
@@ -188,28 +199,7 @@ external = [
 [vars]
 data = {data}
 
-[build]
-# From the root of the file system: cargo would read the configuration of every folder above this one.
-command = [
-    "/bin/sh", "-c", "cd / && exec \"$0\" \"$@\"", {cargo}, "build", "--release", "--offline", "--locked",
-    "--manifest-path", "{{worktree}}/Cargo.toml", "--target", {host},{features}
-]
-keep = [{built}]
-
-# What the configuration in cargo's home folder may set is set here: programs there that a build cannot reach, and
-# folders that nobody looks into. An empty value means none.
-# CARGO_HOME is made by `sprag init` and not in git: a clone of this task needs a copy of it.
-[build.env]
-CARGO_BUILD_BUILD_DIR = "{{cache}}"
-CARGO_ENCODED_RUSTFLAGS = ""
-CARGO_HOME = "{{task}}/{cargo_home}"
-CARGO_TARGET_DIR = "{{cache}}"
-PATH = {path}
-RUSTC = {rustc}
-RUSTC_WORKSPACE_WRAPPER = ""
-RUSTC_WRAPPER = ""
-
-[run]
+{build}[run]
 command = ["{{out}}/gpt"]{silence}
 
 [evaluate]
@@ -233,10 +223,49 @@ direction = "lower"
         library_manifest = quoted(library.join("Cargo.toml")),
         workspace_manifest = quoted(workspace.join("Cargo.toml")),
         data = quoted(&gpt.data),
+        cargo_home = cargo_home::NAME,
+    )
+}
+
+/// What builds may read: the compiler, these paths, and the packages.
+fn build_read(toolchain: &Toolchain, paths: &[PathBuf], packages: &[PathBuf]) -> String {
+    let mut readable = vec![toolchain.sysroot.clone()];
+    readable.extend(paths.iter().chain(packages).cloned());
+    readable.retain(|path| path.exists());
+    readable.iter().map(|path| format!("    {},\n", quoted(path))).collect()
+}
+
+/// How candidates are built: what the configuration in cargo's home folder may set is set here.
+fn build_toml(toolchain: &Toolchain, package: &str, features: &str) -> String {
+    let bin = toolchain.sysroot.join("bin");
+    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", bin.display());
+    format!(
+        r#"[build]
+# From the root of the file system: cargo would read the configuration of every folder above this one.
+command = [
+    "/bin/sh", "-c", "cd / && exec \"$0\" \"$@\"", {cargo}, "build", "--release", "--offline", "--locked",
+    "--manifest-path", "{{worktree}}/Cargo.toml", "--target", {host},{features}
+]
+keep = [{built}]
+
+# What the configuration in cargo's home folder may set is set here: programs there that a build cannot reach, and
+# folders that nobody looks into. An empty value means none.
+# CARGO_HOME is made by `sprag init` and not in git: a clone of this task needs a copy of it.
+[build.env]
+CARGO_BUILD_BUILD_DIR = "{{cache}}"
+CARGO_ENCODED_RUSTFLAGS = ""
+CARGO_HOME = "{{task}}/{cargo_home}"
+CARGO_TARGET_DIR = "{{cache}}"
+PATH = {path}
+RUSTC = {rustc}
+RUSTC_WORKSPACE_WRAPPER = ""
+RUSTC_WRAPPER = ""
+
+"#,
         cargo = quoted(bin.join("cargo")),
         rustc = quoted(bin.join("rustc")),
         host = quoted(&toolchain.host),
-        built = quoted(format!("{}/release/gpt", toolchain.host)),
+        built = quoted(format!("{}/release/{package}", toolchain.host)),
         cargo_home = cargo_home::NAME,
         path = quoted(&path),
     )

@@ -9,6 +9,7 @@ use sprag_train::data::Manifest;
 use super::{parse_seconds, print_json, println_or_stop, quoted};
 use crate::context::Context;
 use crate::exit_code::ExitCode;
+use crate::template::ane::Ane;
 use crate::template::command::Own;
 use crate::template::{self, Device, Gpt};
 
@@ -39,6 +40,14 @@ enum Template {
     /// The same, with a budget of tokens: speed does not count, learning per token does
     #[command(after_help = "Example: sprag init gpt-tokens my-gpt --budget 10000000")]
     GptTokens(TokenArgs),
+    /// How one layer of a GPT is computed on Apple's Neural Engine: programs, packing, what stays on the host
+    ///
+    /// Candidates edit src/layer.rs. The evaluator executes what they wrote on the emulator, compares the loss and all gradients
+    /// with a reference, and scores the predicted time of a step; with --data it trains with it for the budget and scores
+    /// bits per byte instead.
+    #[command(after_help = "Example: sprag init ane my-ane
+         sprag run --task my-ane")]
+    Ane(AneArgs),
     /// Any command that prints a number: no library, no language, no build
     ///
     /// Writes task.toml and a small program of shell and awk with a proposer beside it, and commits them, so that
@@ -47,6 +56,38 @@ enum Template {
     #[command(after_help = "Example: sprag init command my-task
          sprag run --task my-task --proposer 'command:sh propose.sh' --trials 8")]
     Command(CommandArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct AneArgs {
+    /// Folder to write, new or empty
+    dir: PathBuf,
+    /// Configuration of the model: tiny, small, gpt_karpathy, gpt_autoresearch, stories110m, qwen3_06b
+    #[arg(long, value_name = "CONFIG", default_value = "gpt_karpathy", value_parser = known_config)]
+    config: String,
+    /// Chip
+    #[arg(long, value_name = "CHIP", default_value = "M4", value_parser = known_chip)]
+    chip: String,
+    /// Train with each candidate on prepared data, relative to the task's folder, and score bits per byte
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+    /// Training time a trial
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_seconds, requires = "data")]
+    budget: f64,
+    /// Train on this machine's device rather than on the emulator
+    #[arg(long, requires = "data")]
+    on_device: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn known_config(name: &str) -> Result<String, String> {
+    sprag_ane::config::Config::of(name).map(|config| config.name).map_err(|error| error.to_string())
+}
+
+fn known_chip(name: &str) -> Result<String, String> {
+    sprag_ane::profile::Profile::of(name).map(|profile| profile.name.to_owned())
 }
 
 #[derive(Debug, clap::Args)]
@@ -110,6 +151,7 @@ struct PlaceArgs {
 pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     let (place, budget) = match args.template {
         Template::Command(args) => return command(args, context),
+        Template::Ane(args) => return ane(args, context),
         Template::Gpt(args) => (args.place, Budget::Seconds(args.budget)),
         Template::GptTokens(args) => (args.place, Budget::Tokens(args.budget)),
     };
@@ -132,6 +174,23 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
         println_or_stop(&format!("next: {program} data prepare --out {}", quoted(&data.to_string_lossy())))?;
     }
     println_or_stop(&format!("next: {program} run --task {}", quoted(&place.dir.to_string_lossy())))?;
+    Ok(ExitCode::Success)
+}
+
+/// Writes the task of the Neural Engine.
+fn ane(args: AneArgs, context: &Context) -> anyhow::Result<ExitCode> {
+    let dir = std::path::absolute(&args.dir)?;
+    let train = args.data.map(|data| (data, args.budget));
+    let ane =
+        Ane { dir: dir.clone(), config: args.config, chip: args.chip, train, on_device: args.on_device };
+    template::ane::write(&ane, context)?;
+    let run = format!("{} run --task {}", context.program_word(), quoted(&args.dir.to_string_lossy()));
+    if args.json {
+        print_json(&json!({ "dir": dir, "next": [run] }))?;
+        return Ok(ExitCode::Success);
+    }
+    println_or_stop(&format!("wrote the task to {}", dir.display()))?;
+    println_or_stop(&format!("next: {run}"))?;
     Ok(ExitCode::Success)
 }
 

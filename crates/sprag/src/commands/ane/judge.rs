@@ -3,16 +3,16 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use sprag_ane::judge::judge;
+use serde_json::json;
+use sprag_ane::judge::{Rejected, judge};
 use sprag_ane::schedule::Schedule;
 use sprag_ane::train::params::Params;
-use sprag_ane::train::{Options, Trainer};
+use sprag_ane::train::{Options, TrainError, Trainer};
 
 use super::super::{parse_seconds, println_or_stop};
 use super::DeviceArgs;
 use super::train::Text;
 use crate::context::Context;
-use crate::error::Failure;
 use crate::exit_code::ExitCode;
 
 /// Score a schedule: predicted time of a step where it is the same function, or bits per byte after training with it
@@ -37,44 +37,76 @@ pub struct Args {
     budget: Option<f64>,
 }
 
+/// Sequences of a step.
+const ROWS: usize = 4;
 /// Sequences of a validation.
 const SEQUENCES: u64 = 64;
 
-/// Prints the score as `name: number`.
+/// Prints the score, or why there is none, as evaluators do.
 pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     let config = super::config(&args.config)?;
-    let schedule = Schedule::read(&args.schedule).map_err(|error| Failure::new(error.to_string()))?;
+    let invalid = |reason: &str, detail: String| {
+        println_or_stop(&json!({ "type": "invalid", "reason": reason, "detail": detail }).to_string())?;
+        Ok(ExitCode::Success)
+    };
+    let schedule = match Schedule::read(&args.schedule) {
+        Ok(schedule) => schedule,
+        Err(error) => return invalid("protocol", error.to_string()),
+    };
     // Whatever is scored, it is the same function first.
-    let found = judge(&schedule, &config, &args.device.chip, args.seed)
-        .map_err(|error| Failure::new(format!("the schedule has no score: {error}")))?;
-    println_or_stop(&format!("gradients_apart: {:e}", found.gradients_apart))?;
-    println_or_stop(&format!("dispatches: {}", found.dispatches))?;
-    println_or_stop(&format!("predicted_device_ms: {:.6}", found.time.device.iter().sum::<f64>() * 1e3))?;
+    let found = match judge(&schedule, &config, &args.device.chip, args.seed) {
+        Ok(found) => found,
+        Err(Rejected::Another(detail)) => return invalid("inconsistent", detail),
+        Err(rejected) => return invalid("protocol", rejected.to_string()),
+    };
+    let mut facts = json!({
+        "gradients_apart": found.gradients_apart,
+        "dispatches_a_layer": found.dispatches,
+        "predicted_device_ms": found.time.device.iter().sum::<f64>() * 1e3,
+        "predicted_step_ms_of_the_template": found.ours.seconds() * 1e3,
+    });
     let (Some(data), Some(budget)) = (&args.data, args.budget) else {
-        println_or_stop(&format!("predicted_step_ms: {:.6}", found.time.seconds() * 1e3))?;
-        return Ok(ExitCode::Success);
+        return score(found.time.seconds() * 1e3, &facts);
     };
     let (runtime, _) = args.device.open(context)?;
     let mut config = config;
     let mut text = Text::open(data, args.seed, config.seq_len)?;
     config.vocab = text.vocab();
-    // The schedule of learning rates is as long as the steps that fit: a few are timed, which count.
     let params = Params::random(&config, args.seed);
     let mut options = Options { learning_rate: 2e-3, warmup: 20, ..Options::default() };
     let began = Instant::now();
     let mut trainer = Trainer::new(runtime.as_ref(), &config, options.clone(), params, schedule)?;
+    // Learning rates fall over as many steps as fit: a few are timed, which count.
     const TIMED: u64 = 4;
+    let step = |trainer: &mut Trainer, text: &mut Text| -> anyhow::Result<Option<String>> {
+        match trainer.step(&text.batch(ROWS)?) {
+            Ok(_) => Ok(None),
+            Err(error @ (TrainError::Diverged { .. } | TrainError::Gradients(_))) => {
+                Ok(Some(error.to_string()))
+            }
+            Err(error) => Err(error.into()),
+        }
+    };
     for _ in 0..TIMED {
-        trainer.step(&text.batch(4)?)?;
+        if let Some(why) = step(&mut trainer, &mut text)? {
+            return invalid("non_finite", why);
+        }
     }
     let each = began.elapsed().as_secs_f64() / TIMED as f64;
     options.steps = ((budget / each) as u64).max(TIMED + 1);
     options.warmup = options.warmup.min(options.steps / 10);
     trainer.set_options(options);
     while began.elapsed().as_secs_f64() < budget {
-        trainer.step(&text.batch(4)?)?;
+        if let Some(why) = step(&mut trainer, &mut text)? {
+            return invalid("non_finite", why);
+        }
     }
-    println_or_stop(&format!("steps: {}", trainer.progress().step))?;
-    println_or_stop(&format!("val_bpb: {:.6}", text.bits_per_byte(&mut trainer, SEQUENCES)?))?;
+    facts["steps"] = json!(trainer.progress().step);
+    facts["skipped"] = json!(trainer.progress().skipped);
+    score(text.bits_per_byte(&mut trainer, SEQUENCES)?, &facts)
+}
+
+fn score(value: f64, facts: &serde_json::Value) -> anyhow::Result<ExitCode> {
+    println_or_stop(&json!({ "type": "score", "value": value, "facts": facts }).to_string())?;
     Ok(ExitCode::Success)
 }
