@@ -29,6 +29,9 @@ pub struct Config {
 #[error("{0}")]
 pub struct ConfigError(pub String);
 
+/// Parameters of the largest model that is taken.
+const MOST_PARAMETERS: u128 = 1 << 36;
+
 /// Names of the configurations that there are.
 pub const NAMES: [&str; 6] =
     ["tiny", "small", "gpt_karpathy", "gpt_autoresearch", "stories110m", "qwen3_06b"];
@@ -87,6 +90,12 @@ impl Config {
         if let Some((name, size)) = sizes.iter().find(|(_, size)| !(1..=1 << 24).contains(size)) {
             return wrong(format!("{name} is {size}"));
         }
+        if self.wide_parameters() > MOST_PARAMETERS {
+            return wrong(format!(
+                "it has {} parameters, and {MOST_PARAMETERS} are the most",
+                self.wide_parameters()
+            ));
+        }
         if !self.n_head.is_multiple_of(self.n_kv_head) {
             return wrong(format!("{} query heads cannot share {} key heads", self.n_head, self.n_kv_head));
         }
@@ -127,8 +136,15 @@ impl Config {
 
     /// Numbers that are trained.
     pub fn parameters(&self) -> usize {
-        let (d, q, k, h) = (self.d_model, self.q_dim(), self.kv_dim(), self.d_hidden);
-        self.n_layer * (2 * q * d + 2 * k * d + 3 * h * d + 2 * d) + d + self.vocab * d
+        usize::try_from(self.wide_parameters()).unwrap_or(usize::MAX)
+    }
+
+    /// Sizes of strangers may multiply to more than any memory has.
+    fn wide_parameters(&self) -> u128 {
+        let [d, q, k, h, layers, vocab] =
+            [self.d_model, self.q_dim(), self.kv_dim(), self.d_hidden, self.n_layer, self.vocab]
+                .map(|size| size as u128);
+        layers * (2 * q * d + 2 * k * d + 3 * h * d + 2 * d) + d + vocab * d
     }
 }
 
@@ -161,5 +177,10 @@ mod tests {
         assert!(with(&|config| config.head_dim = 15).contains("turn pairs"));
         assert!(with(&|config| config.seq_len = 60).contains("R25"));
         assert!(with(&|config| config.vocab = 0).contains("vocab is 0"));
+        let huge = with(&|config| {
+            (config.d_model, config.d_hidden, config.n_layer) = (1 << 23, 1 << 23, 1 << 23);
+            (config.n_head, config.n_kv_head, config.head_dim) = (1 << 23, 1 << 23, 1 << 23);
+        });
+        assert!(huge.contains("are the most"), "{huge}");
     }
 }

@@ -186,3 +186,39 @@ fn shared_heads_belong_to_neighbouring_queries() {
     };
     assert_eq!(parts, ["k_head0", "k_head0", "k_head1", "k_head1"]);
 }
+
+/// The int8 probe computes what it should: the same chain in halves, but for the rounding of activations to bytes. (The published
+/// one wrote files that a reader refuses, and never looked at its numbers.)
+#[test]
+fn bytes_compute_what_halves_compute() {
+    let (bytes, halves) =
+        (probes::bytes(32, [8, 32], 1).unwrap(), probes::convolutions(32, [8, 32], 1).unwrap());
+    let (bytes, halves) = (run(&bytes, "M4"), run(&halves, "M4"));
+    let norm = |all: &[f32]| all.iter().map(|own| f64::from(*own).powi(2)).sum::<f64>().sqrt();
+    let apart: Vec<f32> = bytes.iter().zip(&halves).map(|(a, b)| a - b).collect();
+    // A step of 1/32 on numbers up to a half is an error of about 3 %.
+    let apart = norm(&apart) / norm(&halves);
+    assert!(apart > 1e-4 && apart < 0.05, "{apart}");
+}
+
+/// Nothing is given out that nobody reads, and programs of the same text are compiled once and outlive each other.
+#[test]
+fn equal_programs_are_one_and_outlive_each_other() {
+    let config = Config { n_kv_head: 4, ..Config::of("tiny").unwrap() };
+    let emulator = Emulator::new(Profile::default());
+    let graphs = Graphs::new(&config, Rotary::Join);
+    let [d, q] = [config.d_model as u64, config.q_dim() as u64];
+    let first = graphs.linear("woFwd", q, d).unwrap();
+    let kept = emulator.compile(&first.program, &first.weights).unwrap();
+    for graph in [graphs.linear("qBwd", q, d).unwrap(), graphs.linear("wotBwd", d, q).unwrap()] {
+        drop(emulator.compile(&graph.program, &graph.weights).unwrap());
+    }
+    assert_eq!(emulator.budget().spent, 1);
+    let surface = |bytes| emulator.surface(bytes).unwrap();
+    let (input, output) = (surface(kept.inputs()[0].bytes()), surface(kept.outputs()[0].bytes()));
+    assert!(kept.bind(&[input], &[output]).unwrap().evaluate().is_ok());
+    let plain = graphs.attention(false).unwrap().program;
+    let published = graphs.attention(true).unwrap().program;
+    let channels = |program: &Program| program.functions[0].body.last().unwrap().ty.shape()[1];
+    assert_eq!(channels(&published) - channels(&plain), d);
+}

@@ -255,3 +255,18 @@ fn the_fastest_schedule_is_one_that_the_chip_takes() {
         Trainer::new(&Emulator::new(m2), &tiny, Options::default(), awake(&tiny, 5), schedule).unwrap();
     assert!(trainer.step(&[sequence(&tiny, 8)]).unwrap().skipped.is_none());
 }
+
+/// The norm of all gradients is summed in double precision, a share of 16384 at a time in single: many small ones are not lost beside
+/// a large one, which a sum in single precision would give as 1.
+#[test]
+fn the_norm_of_gradients_loses_nothing() {
+    let config = tiny();
+    let mut params = Params::random(&config, 1);
+    let count = params.count();
+    for (_, param) in params.all_mut() {
+        param.gradient.fill(1e-4);
+    }
+    params.embedding.gradient[0] = 1.0;
+    let expected = (1.0 + (count - 1) as f64 * 1e-8).sqrt();
+    assert!((params.gradient_norm() / expected - 1.0).abs() < 1e-5, "{} {expected}", params.gradient_norm());
+}

@@ -56,7 +56,9 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     // Whatever is scored, it is the same function first.
     let found = match judge(&schedule, &config, &args.device.chip, args.seed) {
         Ok(found) => found,
-        Err(Rejected::Another(detail)) => return invalid("inconsistent", detail),
+        Err(Rejected::Another(detail)) => {
+            return invalid("protocol", format!("it computes another function: {detail}"));
+        }
         Err(rejected) => return invalid("protocol", rejected.to_string()),
     };
     let mut facts = json!({
@@ -89,7 +91,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     };
     for _ in 0..TIMED {
         if let Some(why) = step(&mut trainer, &mut text)? {
-            return invalid("non_finite", why);
+            return invalid("diverged", why);
         }
     }
     let each = began.elapsed().as_secs_f64() / TIMED as f64;
@@ -98,7 +100,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     trainer.set_options(options);
     while began.elapsed().as_secs_f64() < budget {
         if let Some(why) = step(&mut trainer, &mut text)? {
-            return invalid("non_finite", why);
+            return invalid("diverged", why);
         }
     }
     facts["steps"] = json!(trainer.progress().step);
