@@ -90,6 +90,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_document_lists_what_is_sent() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/ane.md");
+        let document = std::fs::read_to_string(path).unwrap();
+        for call in ALL {
+            let sign = if call.to_class { '+' } else { '-' };
+            let arguments =
+                if call.arguments.is_empty() { "none".to_owned() } else { call.arguments.join(", ") };
+            let row = format!(
+                "| {sign}{} | `{}` | {arguments} | {} | {} |",
+                call.class, call.selector, call.returns, call.purpose
+            );
+            assert!(document.contains(&row), "docs/ane.md lacks {row}");
+        }
+    }
+
+    #[test]
     fn selectors_take_as_many_arguments_as_they_say() {
         for call in ALL {
             assert_eq!(call.selector.matches(':').count(), call.arguments.len(), "{}", call.selector);
