@@ -54,8 +54,36 @@ pub fn run(root: &Path) -> Result<String> {
     call(root, &cargo, &["build", "-q", "--locked", "--workspace"])?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let sprag = target.join("debug/sprag").into_os_string();
-    let results = EXAMPLES.iter().map(|example| one(root, example, &sprag)).collect::<Result<Vec<_>>>()?;
+    let mut results =
+        EXAMPLES.iter().map(|example| one(root, example, &sprag)).collect::<Result<Vec<_>>>()?;
+    results.push(format!("graphs of the Neural Engine: {}", graphs(root, &sprag)?));
     Ok(results.join("; "))
+}
+
+/// The task of `sprag init ane` on a small model: the baseline and one knob, through build, sandbox and judge.
+fn graphs(root: &Path, sprag: &OsString) -> Result<String> {
+    let folder = std::env::temp_dir().join(format!("sprag-example-ane-{}", std::process::id()));
+    let path = folder.to_str().context("the folder for temporary files has a name that is not UTF-8")?;
+    let result = || -> Result<String> {
+        call(root, sprag, &["init", "ane", path, "--config", "tiny"])?;
+        let run = output(root, sprag, &["run", "--task", path, "--trials", "1", "--seed", "1"])?;
+        if run.end == End::Exited(UNCONFINED) {
+            return Ok(format!("NOT TESTED: {}", run.error_text()));
+        }
+        accept(run, sprag)?;
+        let log = call(root, sprag, &["log", "--task", path, "--json"])?;
+        let verdicts = String::from_utf8_lossy(&log).lines().map(verdict).collect::<Result<Vec<String>>>()?;
+        let judged = |own: &String| matches!(own.as_str(), "win" | "loss" | "inconclusive");
+        ensure!(
+            verdicts.len() == 2 && verdicts[0] == "baseline" && judged(&verdicts[1]),
+            "the task ended with {verdicts:?}"
+        );
+        Ok(format!("a trial ended as {}", verdicts[1]))
+    }();
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
+    }
+    result.context("run the task of `sprag init ane`")
 }
 
 fn one(root: &Path, example: &Example, sprag: &OsString) -> Result<String> {

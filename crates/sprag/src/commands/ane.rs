@@ -29,6 +29,7 @@ use crate::ui::tame;
 /// The emulator stands in for the device on any machine: its arithmetic, its limits, what it refuses. Its times are
 /// predictions of a cost model and are always called so.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: sprag ane train --emulate --config tiny --data data")]
 pub struct Args {
     #[command(subcommand)]
     command: AneCommand,
@@ -121,6 +122,7 @@ struct PredictArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: sprag ane doctor")]
 struct DoctorArgs {
     /// Print JSON
     #[arg(long)]
