@@ -224,7 +224,7 @@ impl Rates {
     }
 }
 
-/// The rates that [`fit::fit`] gives for all of [`rows::ROWS`]; a test holds them to it.
+/// The rates that [`fit::fit`] gives for all of [`rows::rows`]; a test holds them to it.
 pub const FITTED: Rates = Rates {
     floor: 8.877e-5,
     convolution: 5.714e-14,
