@@ -227,17 +227,19 @@ impl Tools {
         let (packages, tree) = (folder.join("packages"), folder.join("root"));
         fs::create_dir_all(&packages)?;
         let own = environment();
-        let names = [
-            "rustc-web",
-            "cargo-web",
-            "rust-web-src",
-            "libstd-rust-web-dev",
-            "libgit2-1.5",
-            "libmbedtls14",
-            "libmbedx509-1",
-            "libmbedcrypto7",
-            "libhttp-parser2.9",
-        ];
+        // Lists may be older than the compiler that is wanted; whoever may not renew them has those that there are.
+        let renewed = call(Path::new("apt-get"), &["update"], root, &own);
+        if !renewed.is_ok_and(|output| output.success()) {
+            eprintln!("apt-get update did not work: its lists are as old as they are");
+        }
+        // Libraries that carry versions in their names are found by what depends on them.
+        let words = ["depends", "--recurse", "--important", "rustc-web", "cargo-web"];
+        let depends = call(Path::new("apt-cache"), &words, root, &own)?.text();
+        let libraries = ["libstd-rust-web", "libllvm", "libgit2", "libmbed", "libhttp-parser"];
+        let mut names = vec!["rustc-web", "cargo-web", "rust-web-src"];
+        // Packages stand at the beginning of a line, what they depend on behind.
+        let known = depends.lines().filter(|line| libraries.iter().any(|own| line.starts_with(own)));
+        names.extend(known.filter(|name| !name.contains([':', '<', ' '])));
         let mut words = vec!["download"];
         words.extend(names);
         let got = call(Path::new("apt-get"), &words, &packages, &own)?;
@@ -246,21 +248,6 @@ impl Tools {
             "neither rustup nor Debian's packages give a compiler for {TARGET}: {}",
             got.error_text()
         );
-        // The libraries that carry versions in their names are what the compiler depends on.
-        let depends = call(
-            Path::new("apt-cache"),
-            &["depends", "--important", "rustc-web", "libstd-rust-web-dev"],
-            root,
-            &own,
-        )?;
-        for name in depends
-            .text()
-            .split_whitespace()
-            .filter(|word| word.starts_with("libstd-rust-web-") || word.starts_with("libllvm"))
-        {
-            let got = call(Path::new("apt-get"), &["download", name], &packages, &own)?;
-            ensure!(got.success(), "download {name}: {}", got.error_text());
-        }
         for entry in fs::read_dir(&packages)? {
             let package = entry?.path();
             let words = ["-x", &package.to_string_lossy(), &tree.to_string_lossy()];

@@ -167,6 +167,15 @@ sprag_ane_status sprag_ane_evaluate(sprag_ane_request *request,
                                     bool *predicted,
                                     char **error);
 
+// Looks for numbers of an output that are infinite or none, which the device does not tell: `at` is the output's number.
+//
+// # Safety
+// `kernel` is a program, `surface` the surface of that output; `error` is null or a place for a text.
+sprag_ane_status sprag_ane_check_finite(const sprag_ane_kernel *kernel,
+                                        size_t at,
+                                        const sprag_ane_surface *surface,
+                                        char **error);
+
 // Frees a request.
 //
 // # Safety

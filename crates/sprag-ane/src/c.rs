@@ -433,6 +433,25 @@ pub unsafe extern "C" fn sprag_ane_evaluate(
     }))
 }
 
+/// Looks for numbers of an output that are infinite or none, which the device does not tell: `at` is the output's number.
+///
+/// # Safety
+/// `kernel` is a program, `surface` the surface of that output; `error` is null or a place for a text.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sprag_ane_check_finite(
+    kernel: *const SpragAneKernel,
+    at: usize,
+    surface: *const SpragAneSurface,
+    error: *mut *mut c_char,
+) -> SpragAneStatus {
+    status(guarded(error, || {
+        // SAFETY: as this function demands.
+        let (kernel, surface) = unsafe { (given(kernel, "kernel")?, given(surface, "surface")?) };
+        let port = kernel.0.outputs().get(at).ok_or_else(|| argument(format!("there is no output {at}")))?;
+        Ok(runtime::check_finite(port, surface.0.as_ref())?)
+    }))
+}
+
 /// Frees a request.
 ///
 /// # Safety

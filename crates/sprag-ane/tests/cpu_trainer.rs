@@ -12,6 +12,7 @@ use sprag_ane::graphs::Rotary;
 use sprag_ane::profile::Profile;
 use sprag_ane::schedule::{Fused, Schedule};
 use sprag_ane::train::params::{Params, Random};
+use sprag_ane::train::weights::export;
 use sprag_ane::train::{Options, Trainer};
 use sprag_train::burn::tensor::Device;
 use sprag_train::ops::{self, Precision};
@@ -78,34 +79,46 @@ fn loss_and_gradients_agree_for_every_sharing_of_heads() {
         let expected = f64::from(expected.into_scalar::<f32>());
         assert!((loss / expected - 1.0).abs() < 1e-3, "{loss} {expected}");
 
-        // In the order of the decoder's parameters, matrices turned; rows of queries and keys change places there, so only
-        // their norms are compared.
-        let named = ours.params().named();
-        let look = |name: &str| -> Vec<f32> {
-            let (_, _, param) = named.iter().find(|(own, _, _)| own == name).unwrap();
-            param.gradient.iter().map(|own| own / 128.0).collect()
-        };
-        let mut names = vec!["embedding".to_owned()];
-        for layer in 0..config.n_layer {
-            let parts = ["gain_attention", "gain_mlp", "wq", "wk", "wv", "wo", "w1", "w3", "w2"];
-            names.extend(parts.map(|part| format!("layers.{layer}.{part}")));
+        // Our gradients in the layout of exported weights, where rows of queries and keys change places.
+        let mut as_weights = ours.params().clone();
+        for (_, param) in as_weights.all_mut() {
+            param.value = param.gradient.iter().map(|own| own / 128.0).collect();
         }
-        names.push("gain".to_owned());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gradients.safetensors");
+        export(&path, &config, &as_weights, options.softcap).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let mut names = vec!["model.embed_tokens".to_owned()];
+        for layer in 0..config.n_layer {
+            let parts = [
+                "input_layernorm",
+                "post_attention_layernorm",
+                "self_attn.q_proj",
+                "self_attn.k_proj",
+                "self_attn.v_proj",
+                "self_attn.o_proj",
+                "mlp.gate_proj",
+                "mlp.up_proj",
+                "mlp.down_proj",
+            ];
+            names.extend(parts.map(|part| format!("model.layers.{layer}.{part}")));
+        }
+        names.push("model.norm".to_owned());
         let norm = |all: &[f32]| all.iter().map(|own| f64::from(*own).powi(2)).sum::<f64>().sqrt();
-        for (name, param) in names.iter().zip(theirs.params()) {
+        let params = theirs.params();
+        assert_eq!(params.len(), names.len());
+        for (name, param) in names.iter().zip(params) {
             param.accumulate(&mut gradients, 1.0);
-            let turned = name.contains(".w");
             let gradient = param.gradient().unwrap();
-            let gradient = if turned { gradient.transpose() } else { gradient };
+            let gradient = if name.ends_with("_proj") { gradient.transpose() } else { gradient };
             let theirs: Vec<f32> = gradient.into_data().try_into_vec().unwrap();
-            let ours = look(name);
+            let tensor = file.tensor(&format!("{name}.weight")).unwrap();
+            let ours: Vec<f32> =
+                tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
             assert_eq!(ours.len(), theirs.len(), "{name}");
-            let apart = if name.ends_with("wq") || name.ends_with("wk") {
-                (norm(&ours) - norm(&theirs)).abs()
-            } else {
-                norm(&ours.iter().zip(&theirs).map(|(a, b)| a - b).collect::<Vec<_>>())
-            };
-            let apart = apart / norm(&theirs);
+            let apart: Vec<f32> = ours.iter().zip(&theirs).map(|(a, b)| a - b).collect();
+            let apart = norm(&apart) / norm(&theirs);
             assert!(apart < 1e-2, "{kv} key heads, {name}: {apart} apart");
         }
     }

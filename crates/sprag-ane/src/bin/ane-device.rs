@@ -5,7 +5,7 @@ use half::f16;
 use sprag_ane::emulator::Emulator;
 use sprag_ane::graphs::probes;
 use sprag_ane::profile::Profile;
-use sprag_ane::runtime::{DeviceOptions, Runtime, RuntimeError, Spent, device};
+use sprag_ane::runtime::{DeviceOptions, Runtime, RuntimeError, Spent, check_finite, device};
 
 /// What a chain of two convolutions makes of a ramp.
 fn evaluate(runtime: &dyn Runtime) -> Result<(Vec<f32>, Spent), RuntimeError> {
@@ -21,6 +21,7 @@ fn evaluate(runtime: &dyn Runtime) -> Result<(Vec<f32>, Spent), RuntimeError> {
     })?;
     let mut request = kernel.bind(&[input], std::slice::from_ref(&output))?;
     let spent = request.evaluate()?;
+    check_finite(&kernel.outputs()[0], output.as_ref())?;
     let mut numbers = Vec::new();
     output.read(&mut |bytes| {
         numbers =

@@ -127,3 +127,25 @@ fn any_text_is_a_program_or_an_error() {
         }
     }
 }
+
+/// Names that nobody gives, that come later, or that come from themselves are errors; so are more operations than any compiler takes.
+#[test]
+fn names_in_circles_and_endless_programs_are_errors() {
+    let program = |body: &str| {
+        format!(
+            "program(1.3) [buildInfo = dict<string, string>({{}})] {{ func main<ios18>(tensor<fp16, [1, 32]> x) {{ {body} }} -> (x); }}"
+        )
+    };
+    for body in [
+        "tensor<fp16, [1, 32]> a = add(x = b, y = x)[]; tensor<fp16, [1, 32]> b = add(x = a, y = x)[];",
+        "tensor<fp16, [1, 32]> a = add(x = a, y = x)[];",
+        "tensor<fp16, [1, 32]> a = add(x = nothing, y = x)[];",
+    ] {
+        let program = Program::parse(&program(body)).unwrap();
+        let error = check_types(&program.functions[0]).unwrap_err().to_string();
+        assert!(error.contains("is not given before"), "{error}");
+    }
+    let endless = "fp16 a = f()[];".repeat((1 << 20) + 1);
+    let error = Program::parse(&program(&endless)).unwrap_err();
+    assert!(error.problem.contains("more than 1048576 operations"), "{error}");
+}

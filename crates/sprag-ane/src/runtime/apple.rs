@@ -141,10 +141,8 @@ impl Runtime for Apple {
         let loaded = Arc::new(Loaded {
             inputs,
             outputs,
-            model: Arc::new(model),
+            held: Arc::new(Held { model, _folder: folder }),
             shared: self.shared.clone(),
-            // Last: unloading reads it, so it goes after the model.
-            _folder: folder,
         });
         self.shared.state().loaded.insert(key, Arc::downgrade(&loaded));
         Ok(loaded)
@@ -198,8 +196,13 @@ fn ports(program: &Program) -> Result<(Vec<Port>, Vec<Port>), RuntimeError> {
 struct Loaded {
     inputs: Vec<Port>,
     outputs: Vec<Port>,
-    model: Arc<Model>,
+    held: Arc<Held>,
     shared: Arc<Shared>,
+}
+
+/// A model on the device and its folder, for as long as anything is bound to it. The model goes first.
+struct Held {
+    model: Model,
     _folder: Folder,
 }
 
@@ -234,7 +237,7 @@ impl Kernel for Loaded {
         let request = objects::Bound::new(&self.shared.framework, &wrapped_inputs, &wrapped_outputs)?;
         Ok(Box::new(AppleRequest {
             request,
-            model: self.model.clone(),
+            held: self.held.clone(),
             shared: self.shared.clone(),
             // Surfaces live as long as what is bound to them.
             _surfaces: inputs.iter().chain(outputs).cloned().collect(),
@@ -243,15 +246,15 @@ impl Kernel for Loaded {
 
     fn reload(&self, _weights: &Weights) -> Result<Reloaded, RuntimeError> {
         // What was compiled in stays (m5result.md); whoever wants other weights compiles another program.
-        self.model.unload()?;
-        self.model.load()?;
+        self.held.model.unload()?;
+        self.held.model.load()?;
         Ok(Reloaded::Stale)
     }
 }
 
 struct AppleRequest {
     request: objects::Bound,
-    model: Arc<Model>,
+    held: Arc<Held>,
     shared: Arc<Shared>,
     _surfaces: Vec<Arc<dyn Surface>>,
 }
@@ -260,9 +263,9 @@ impl Request for AppleRequest {
     fn evaluate(&mut self) -> Result<Spent, RuntimeError> {
         let began = Instant::now();
         match (self.shared.options.dispatch, &self.shared.client) {
-            (Dispatch::Standard, _) | (_, None) => self.model.evaluate(&self.request)?,
+            (Dispatch::Standard, _) | (_, None) => self.held.model.evaluate(&self.request)?,
             (dispatch, Some(client)) => {
-                client.evaluate(&self.model, &self.request, dispatch == Dispatch::RealTime)?
+                client.evaluate(&self.held.model, &self.request, dispatch == Dispatch::RealTime)?
             }
         }
         Ok(Spent::Measured(began.elapsed().as_secs_f64()))

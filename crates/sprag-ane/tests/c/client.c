@@ -74,8 +74,21 @@ int main(void) {
     CHECK(sprag_ane_evaluate(request, &seconds, &predicted, &error) == SPRAG_ANE_OK);
     CHECK(predicted && seconds > 0.0 && isfinite(seconds));
     CHECK(sprag_ane_surface_read(output, 0, (uint8_t *)numbers, 128, &error) == SPRAG_ANE_OK);
+    CHECK(sprag_ane_check_finite(kernel, 0, output, &error) == SPRAG_ANE_OK);
+    CHECK(sprag_ane_check_finite(kernel, 1, output, NULL) == SPRAG_ANE_ARGUMENT);
     /* 1 + 4 = 5 and 3 + 8 = 11. */
     CHECK(numbers[0] == 0x4500 && numbers[31] == 0x4500 && numbers[32] == 0x4980);
+
+    /* 60000 + 2 * 60000 is no half, and the device does not say so. */
+    for (int at = 0; at < 64; at++) {
+        numbers[at] = 0x7B53;
+    }
+    CHECK(sprag_ane_surface_write(input, 0, (const uint8_t *)numbers, 128, NULL) == SPRAG_ANE_OK);
+    CHECK(sprag_ane_evaluate(request, NULL, NULL, NULL) == SPRAG_ANE_OK);
+    CHECK(sprag_ane_check_finite(kernel, 0, output, &error) == SPRAG_ANE_FAILED);
+    CHECK(strstr(error, "64 numbers that are not finite") != NULL);
+    sprag_ane_text_free(error);
+    error = NULL;
 
     char *findings = sprag_ane_check(PROGRAM, "M4", &error);
     CHECK(findings != NULL && strlen(findings) == 0);

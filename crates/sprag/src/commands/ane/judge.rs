@@ -17,6 +17,7 @@ use crate::exit_code::ExitCode;
 
 /// Score a schedule: predicted time of a step where it is the same function, or bits per byte after training with it
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: sprag ane judge --emulate --config gpt_karpathy --schedule FOLDER --seed 1")]
 pub struct Args {
     #[command(flatten)]
     device: DeviceArgs,
