@@ -192,6 +192,9 @@ pub(super) fn result<'a>(
         "sigmoid" | "tanh" | "relu" | "exp" | "sqrt" | "rsqrt" | "identity" | "abs" | "softplus"
         | "softmax" => {
             let (scalar, shape) = inputs.tensor("x")?;
+            if operation.op == "softmax" && shape.is_empty() {
+                return Err("`x` has no axis".to_owned());
+            }
             if operation.op == "softmax" && inputs.maybe("axis")?.is_some() {
                 let axis = inputs.integers("axis")?;
                 inputs.axis(axis.first().copied().unwrap_or(-1), shape.len())?;
@@ -287,16 +290,30 @@ pub(super) fn result<'a>(
 
 fn constant(value: &Value) -> Result<Type, String> {
     let count = value.ty.count().ok_or("it has more numbers than can be counted")?;
-    fn leaves(literal: &Literal) -> u64 {
-        match literal {
-            Literal::List(all) => all.iter().map(leaves).sum(),
-            _ => 1,
-        }
+    let scalar = value.ty.scalar();
+    // How many there are, each of the type's kind.
+    fn leaves(literal: &Literal, scalar: Scalar) -> Option<u64> {
+        let fits = match literal {
+            Literal::List(all) => {
+                return all.iter().try_fold(0_u64, |sum, one| Some(sum + leaves(one, scalar)?));
+            }
+            Literal::Text(_) => scalar == Scalar::String,
+            Literal::Bool(_) => scalar == Scalar::Bool,
+            Literal::Int(_) => !matches!(scalar, Scalar::String | Scalar::Bool),
+            Literal::Real(_) => matches!(scalar, Scalar::Fp16 | Scalar::Fp32),
+            // A file is a whole tensor, and no part of one.
+            Literal::Blob { .. } => false,
+        };
+        fits.then_some(1)
     }
-    if !matches!(value.literal, Literal::Blob { .. }) && leaves(&value.literal) != count {
-        return Err(format!("{} takes {count} numbers, and {} are there", value.ty, leaves(&value.literal)));
+    if matches!(value.literal, Literal::Blob { .. }) {
+        return Ok(value.ty.clone());
     }
-    Ok(value.ty.clone())
+    match leaves(&value.literal, scalar) {
+        Some(found) if found == count => Ok(value.ty.clone()),
+        Some(found) => Err(format!("{} takes {count} numbers, and {found} are there", value.ty)),
+        None => Err(format!("{} takes other values than are there", value.ty)),
+    }
 }
 
 fn reshape(inputs: &Inputs<'_>) -> Result<Type, String> {
@@ -517,6 +534,13 @@ mod tests {
                 "tensor<fp16, [2]> r = const()[val = tensor<fp16, [2]>([1.0])];",
                 "takes 2 numbers, and 1 are there",
             ),
+            ("tensor<fp16, [1]> r = const()[val = tensor<fp16, [1]>([\"one\"])];", "takes other values"),
+            ("fp16 r = const()[val = fp16(true)];", "takes other values"),
+            (
+                "tensor<fp16, [1]> r = const()[val = tensor<fp16, [1]>([BLOBFILE(path = string(\"w\"), offset = uint64(64))])];",
+                "takes other values",
+            ),
+            ("fp16 r = softmax(x = half)[];", "has no axis"),
             (
                 "tensor<fp16, [1, 4]> r = reshape(x = x, shape = tensor<int32, [2]>([1, 4]))[];",
                 "cannot become [1, 4]",
