@@ -89,8 +89,8 @@ impl Work {
                     work.weights += own;
                     work.weight = work.weight.max(own);
                 }
-                // Bytes become halves on their way into a convolution.
-                "reshape" | "identity" | "slice_by_size" | "slice_by_index" | "dequantize" => {}
+                // Halves become bytes, and bytes halves, on the way out of one convolution and into the next.
+                "reshape" | "identity" | "slice_by_size" | "slice_by_index" | "quantize" | "dequantize" => {}
                 "matmul" | "scaled_dot_product_attention" => {
                     let inner = match operation.op.as_str() {
                         "matmul" => {

@@ -246,6 +246,21 @@ mod tests {
         assert!(median_error(&ratios) < 0.25);
     }
 
+    /// Published: 7.8 and 4.0 ms (README of maderix/ANE, M4); the gain over halves is theirs, the rest is not fitted to these.
+    #[test]
+    fn chains_in_bytes_are_predicted() {
+        for (depth, milliseconds) in [(128, 7.8), (64, 4.0)] {
+            let program = probes::bytes(512, [64, 64], depth).unwrap().program;
+            let seconds = FITTED.seconds(&Work::of(&program.functions[0]));
+            let ratio = seconds * 1e3 / milliseconds;
+            println!(
+                "{depth} convolutions in bytes: {:.2} ms, {ratio:.2} of what was published",
+                seconds * 1e3
+            );
+            assert!((ratio - 1.0).abs() < 0.15, "{ratio}");
+        }
+    }
+
     #[test]
     fn published_steps_are_predicted() {
         let config = Config::of("gpt_karpathy").unwrap();
