@@ -18,7 +18,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
-use sha2::{Digest, Sha256};
 use sprag_train::kernels::memory::Buffer;
 
 pub use self::plan::{Plan, Remarks};
@@ -27,7 +26,7 @@ use crate::mil::{Effect, Finding, Function, Program, Scalar, lint_for};
 use crate::profile::{Profile, Sizes};
 use crate::runtime::{
     About, Budget, CompileCode, Kernel, Port, Reloaded, Request, Runtime, RuntimeError, Spent, Surface,
-    Weights, check_surfaces,
+    Weights, check_surfaces, content,
 };
 use cost::{Rates, Warmth, Work};
 
@@ -93,15 +92,7 @@ impl Shared {
         program: &Program,
         weights: &Weights,
     ) -> Result<Arc<Plan>, RuntimeError> {
-        let mut hash = Sha256::new();
-        hash.update(program.to_string());
-        for (name, bytes) in weights {
-            hash.update([0]);
-            hash.update(name);
-            hash.update((bytes.len() as u64).to_le_bytes());
-            hash.update(bytes);
-        }
-        let key: [u8; 32] = hash.finalize().into();
+        let key = content(&program.to_string(), weights);
         if let Some(there) = self.state().compiled.get(&key) {
             return Ok(there.clone());
         }

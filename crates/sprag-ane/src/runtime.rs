@@ -15,6 +15,21 @@ pub mod errors;
 /// Weight files of a program, by the names that it gives them (`@model_path/weights/w.bin`).
 pub type Weights = BTreeMap<String, Vec<u8>>;
 
+/// What a program is known by: text and weight files together.
+#[cfg(feature = "run")]
+pub(crate) fn content(text: &str, weights: &Weights) -> [u8; 32] {
+    use sha2::{Digest, Sha256};
+    let mut hash = Sha256::new();
+    hash.update(text);
+    for (name, bytes) in weights {
+        hash.update([0]);
+        hash.update(name);
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    }
+    hash.finalize().into()
+}
+
 /// What runs programs.
 pub trait Runtime: Send {
     /// What it is.

@@ -13,14 +13,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use sha2::{Digest, Sha256};
-
 use self::cache::{Cache, Folder};
 use self::objects::{Client, Framework, IoSurface, Model};
 use super::errors::Phase;
 use super::{
     About, Budget, Kernel, Port, Reloaded, Request, Runtime, RuntimeError, Spent, Surface, Weights,
-    check_surfaces,
+    check_surfaces, content,
 };
 use crate::mil::{Program, check_types};
 
@@ -112,7 +110,7 @@ impl Runtime for Apple {
             check_types(function)?;
         }
         let text = program.to_string();
-        let key = hash(&text, weights);
+        let key = content(&text, weights);
         if let Some(there) = self.shared.state().loaded.get(&key).and_then(Weak::upgrade) {
             return Ok(there);
         }
@@ -159,18 +157,6 @@ impl Runtime for Apple {
     fn budget(&self) -> Budget {
         Budget { spent: self.shared.state().spent, limit: COMPILES }
     }
-}
-
-fn hash(text: &str, weights: &Weights) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    hash.update(text);
-    for (name, bytes) in weights {
-        hash.update([0]);
-        hash.update(name);
-        hash.update((bytes.len() as u64).to_le_bytes());
-        hash.update(bytes);
-    }
-    hash.finalize().into()
 }
 
 /// Inputs and outputs, each in the alphabetical order of their names, in which they bind.
