@@ -130,13 +130,18 @@ pub fn call(dir: &Path, program: &OsString, arguments: &[&str]) -> Result<Vec<u8
     Ok(accept(output(dir, program, arguments)?, program)?.stdout)
 }
 
-fn output(dir: &Path, program: &OsString, arguments: &[&str]) -> Result<Output> {
+/// How a program ended, and what it printed.
+pub fn output(dir: &Path, program: &OsString, arguments: &[&str]) -> Result<Output> {
     let environment: Vec<_> = std::env::vars_os().collect();
     process::output(program, arguments.iter().copied(), dir, &environment)
         .with_context(|| format!("start {}", program.display()))
 }
 
-fn accept(output: Output, program: &OsString) -> Result<Output> {
+/// The output of a program that succeeded.
+///
+/// # Errors
+/// What it printed, where it did not.
+pub fn accept(output: Output, program: &OsString) -> Result<Output> {
     ensure!(output.success(), "{} {}\n{}", program.display(), output.end, output.error_text());
     Ok(output)
 }
