@@ -31,6 +31,14 @@ tidy:
 deny:
     cargo run -q -p xtask -- deny
 
+# The Neural Engine's crate, linted and linked for a Mac on any machine.
+ane-mac:
+    cargo run -q -p xtask -- ane-mac
+
+# The emulator against the CPU trainer.
+bench-ane:
+    cargo bench -p sprag-ane --bench step
+
 # The first command of README, as short as it can be, as CI runs it.
 quickstart-check:
     cargo run -q -p xtask -- quickstart

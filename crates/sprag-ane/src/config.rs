@@ -1,8 +1,10 @@
 //! Sizes of the models that are trained: GPTs with RMSNorm, rotary embeddings in pairs of neighbours, grouped queries, SwiGLU and
 //! a tied head.
 
+use serde::{Deserialize, Serialize};
+
 /// A model's sizes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// Its name.
     pub name: String,

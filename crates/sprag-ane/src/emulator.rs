@@ -59,21 +59,6 @@ impl Emulator {
         Emulator { shared: Arc::new(shared) }
     }
 
-    /// The chip.
-    pub fn profile(&self) -> Profile {
-        self.shared.profile
-    }
-
-    /// The rates that it predicts by.
-    pub fn rates(&self) -> Rates {
-        self.shared.rates
-    }
-
-    /// A pause: the device clocks down.
-    pub fn rest(&self) {
-        self.shared.state().warmth = Warmth::cold();
-    }
-
     /// What happened besides, so far.
     pub fn remarks(&self) -> Remarks {
         self.shared.state().remarks
@@ -227,8 +212,7 @@ impl Kernel for Loaded {
         inputs: &[Arc<dyn Surface>],
         outputs: &[Arc<dyn Surface>],
     ) -> Result<Box<dyn Request>, RuntimeError> {
-        check_surfaces("input", &self.inputs, inputs)?;
-        check_surfaces("output", &self.outputs, outputs)?;
+        check_surfaces(self, inputs, outputs)?;
         let ports = |ports: &[Port], surfaces: &[Arc<dyn Surface>]| {
             ports.iter().cloned().zip(surfaces.iter().cloned()).collect()
         };

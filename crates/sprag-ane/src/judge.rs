@@ -1,8 +1,11 @@
 //! Judges another schedule: whether it computes the same function as ours, on numbers that it never saw, and how long a step with
 //! it is predicted to take. Whoever wrote it has no part in this.
 
+use std::cmp::Ordering;
+
 use crate::config::Config;
 use crate::emulator::Emulator;
+use crate::emulator::cost::Rates;
 use crate::emulator::cost::rows::{M4_MAX_HOST, StepTime, step_time};
 use crate::graphs::Rotary;
 use crate::mil::{Effect, Shows, lint_for};
@@ -11,16 +14,16 @@ use crate::schedule::{Fused, Schedule};
 use crate::train::params::{Group, Params, Random};
 use crate::train::{Options, TrainError, Trainer};
 
-/// How far a loss and its gradients may be from ours, in parts of them: about twice what ways of joining our own programs differ
-/// by, which is the rounding of halves.
-pub const NEAR: (f64, f64) = (2e-3, 1.5e-2);
+/// How far the loss and each tensor's gradient may be from ours, in parts of them: about twice what ways of joining our own
+/// programs differ by, which is the rounding of halves.
+pub const NEAR: (f64, f64) = (2e-3, 2e-2);
 
 /// What a schedule is worth.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judgement {
     /// How far its loss is from ours, in parts of it.
     pub loss_apart: f64,
-    /// How far its gradients are from ours, in parts of their norm.
+    /// How far the gradient that is furthest from ours is from it, in parts of its norm.
     pub gradients_apart: f64,
     /// Predicted time of a step of one sequence.
     pub time: StepTime,
@@ -79,6 +82,7 @@ pub fn judge(
     schedule.check(full).map_err(TrainError::from)?;
     for kernel in schedule.kernels() {
         let program = profile.dialect(&kernel.graph.program);
+        // Late slices (R36) spoil large numbers alone: whether they do here is seen when it is executed.
         let hard = lint_for(&program, profile).into_iter().find(|found| {
             found.rule.shows == Shows::Text && found.effect >= Effect::Silent && found.rule.id != "R36"
         });
@@ -94,37 +98,43 @@ pub fn judge(
     let mut random = Random(seed);
     let sequence: Vec<u32> =
         (0..=config.seq_len).map(|_| (random.bits() % config.vocab as u64) as u32).collect();
-    let run = |schedule: Schedule| -> Result<(f64, Vec<f32>), TrainError> {
+    let run = |schedule: Schedule| -> Result<(f64, Params), TrainError> {
         let emulator = Emulator::new(*profile);
         let options = Options { loss_scale: 128.0, ..Options::default() };
         let mut trainer = Trainer::new(&emulator, config, options, awake(config, seed), schedule)?;
         let (loss, _) = trainer.accumulate(&sequence, 1.0)?;
-        let gradients =
-            trainer.params().named().into_iter().flat_map(|(_, _, param)| param.gradient.clone()).collect();
-        Ok((loss, gradients))
+        Ok((loss, trainer.into_params()))
     };
-    let (expected, reference) = run(plain()?)?;
-    let (loss, gradients) = run(schedule.clone())?;
-    let norm = |all: &mut dyn Iterator<Item = f64>| all.map(|own| own * own).sum::<f64>().sqrt();
-    let apart = norm(&mut gradients.iter().zip(&reference).map(|(a, b)| f64::from(a - b)));
-    let gradients_apart = apart / norm(&mut reference.iter().map(|own| f64::from(*own)));
+    let ours = plain()?;
+    let (expected, reference) = run(ours.clone())?;
+    let (loss, found) = run(schedule.clone())?;
     let loss_apart = (loss / expected - 1.0).abs();
     // What is no number is not near.
-    let near = loss_apart <= NEAR.0 && gradients_apart <= NEAR.1;
-    if !near {
-        let problem = format!("its loss is {loss_apart:.1e} apart, its gradients {gradients_apart:.1e}");
-        return Err(Rejected::Another(problem));
+    if !matches!(loss_apart.partial_cmp(&NEAR.0), Some(Ordering::Less | Ordering::Equal)) {
+        return Err(Rejected::Another(format!("its loss is {loss_apart:.1e} apart")));
     }
-    let rates = crate::emulator::cost::Rates::of_chip(profile);
-    let time = step_time(schedule, full, &rates, &M4_MAX_HOST);
-    let ours = step_time(&plain()?, full, &rates, &M4_MAX_HOST);
+    // Each tensor for itself: beside the embedding's the gradient of a gain is lost.
+    let mut gradients_apart = 0.0;
+    for ((name, _, reference), (_, _, found)) in reference.named().iter().zip(found.named()) {
+        let norm = |all: &mut dyn Iterator<Item = f64>| all.map(|own| own * own).sum::<f64>().sqrt();
+        let differences = found.gradient.iter().zip(&reference.gradient).map(|(a, b)| f64::from(a - b));
+        let apart =
+            norm(&mut { differences }) / norm(&mut reference.gradient.iter().map(|own| f64::from(*own)));
+        if !matches!(apart.partial_cmp(&NEAR.1), Some(Ordering::Less | Ordering::Equal)) {
+            return Err(Rejected::Another(format!("its gradient of {name} is {apart:.1e} apart")));
+        }
+        gradients_apart = f64::max(gradients_apart, apart);
+    }
+    let rates = Rates::of_chip(profile);
+    let predicted = |schedule| step_time(schedule, full, &rates, &M4_MAX_HOST).map_err(TrainError::from);
+    let (time, ours) = (predicted(schedule)?, predicted(&ours)?);
     Ok(Judgement { loss_apart, gradients_apart, time, ours, dispatches: schedule.kernels().count() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schedule::{Host, Node};
+    use crate::schedule::{Gain, Host, Node};
 
     fn schedule(fused: Fused) -> (Config, Schedule) {
         let config = Config::of("tiny").unwrap();
@@ -139,7 +149,7 @@ mod tests {
         assert!(found.time.seconds() < found.ours.seconds() && found.dispatches == 8, "{found:?}");
         let published = Schedule::published(&config).unwrap();
         let found = judge(&published, &config, &Profile::default(), 7).unwrap();
-        assert!(found.time.seconds() > found.ours.seconds(), "{found:?}");
+        assert!(found.dispatches == 10 && found.gradients_apart < NEAR.1 / 2.0, "{found:?}");
     }
 
     #[test]
@@ -154,6 +164,14 @@ mod tests {
         }
         let error = judge(&wrong, &config, &profile, 7).unwrap_err().to_string();
         assert!(error.contains("another function"), "{error}");
+        // A gain's gradient is next to nothing beside the embedding's: one from the wrong values is found all the same.
+        let (config, mut shifted) = schedule(Fused::default());
+        for node in &mut shifted.backward {
+            if let Node::Host(Host::NormBackward { gain: Gain::Mlp, dy, .. }) = node {
+                "d_next".clone_into(dy);
+            }
+        }
+        assert!(judge(&shifted, &config, &profile, 7).unwrap_err().to_string().contains("its gradient of"));
         let (config, mut without) = schedule(Fused::default());
         without.forward.remove(0);
         assert!(judge(&without, &config, &profile, 7).is_err());

@@ -54,13 +54,23 @@ pub trait Runtime: Send {
     fn budget(&self) -> Budget;
 }
 
+/// How evaluations reach the device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dispatch {
+    /// Through the daemon.
+    #[default]
+    Standard,
+    /// Past it.
+    Direct,
+    /// In real time.
+    RealTime,
+}
+
 /// How the device is used, where there is one.
 #[derive(Clone, Debug, Default)]
 pub struct DeviceOptions {
-    /// Evaluations go past the daemon.
-    pub direct: bool,
-    /// Evaluations are made in real time.
-    pub real_time: bool,
+    /// How evaluations reach it.
+    pub dispatch: Dispatch,
     /// Folder of compiled programs that outlive the process; none for none.
     pub cache: Option<std::path::PathBuf>,
 }
@@ -69,27 +79,17 @@ pub struct DeviceOptions {
 ///
 /// # Errors
 /// When there is none: on any system but macOS, and on a Mac that has no such device.
-#[cfg(all(target_os = "macos", feature = "run"))]
 pub fn device(options: DeviceOptions) -> Result<Box<dyn Runtime>, RuntimeError> {
-    let dispatch = match (options.direct, options.real_time) {
-        (_, true) => apple::Dispatch::RealTime,
-        (true, false) => apple::Dispatch::Direct,
-        (false, false) => apple::Dispatch::Standard,
-    };
-    let options = apple::AppleOptions { dispatch, cache: options.cache };
-    Ok(Box::new(apple::Apple::open(options)?))
-}
-
-/// The device of this machine.
-///
-/// # Errors
-/// When there is none: on any system but macOS, and on a Mac that has no such device.
-#[cfg(not(all(target_os = "macos", feature = "run")))]
-pub fn device(_: DeviceOptions) -> Result<Box<dyn Runtime>, RuntimeError> {
-    let system = std::env::consts::OS;
-    Err(RuntimeError::Absent(format!(
-        "it is part of Apple's chips, and reached through macOS; this is {system}"
-    )))
+    #[cfg(all(target_os = "macos", feature = "run"))]
+    return Ok(Box::new(apple::Apple::open(options)?));
+    #[cfg(not(all(target_os = "macos", feature = "run")))]
+    {
+        let DeviceOptions { .. } = options;
+        let system = std::env::consts::OS;
+        Err(RuntimeError::Absent(format!(
+            "it is part of Apple's chips, and reached through macOS; this is {system}"
+        )))
+    }
 }
 
 /// What a runtime is.
@@ -309,26 +309,32 @@ impl fmt::Display for CompileCode {
     }
 }
 
-/// Checks that surfaces fit ports.
+/// Checks that surfaces fit a program's ports.
 ///
 /// # Errors
 /// When there are not as many, or one is too small.
-pub fn check_surfaces(what: &str, ports: &[Port], surfaces: &[Arc<dyn Surface>]) -> Result<(), RuntimeError> {
-    if ports.len() != surfaces.len() {
-        let problem =
-            format!("the program has {} {what}s, and {} surfaces are given", ports.len(), surfaces.len());
-        return Err(RuntimeError::Surfaces(problem));
-    }
-    for (port, surface) in ports.iter().zip(surfaces) {
-        if surface.bytes() < port.bytes() {
-            let problem = format!(
+pub fn check_surfaces(
+    kernel: &dyn Kernel,
+    inputs: &[Arc<dyn Surface>],
+    outputs: &[Arc<dyn Surface>],
+) -> Result<(), RuntimeError> {
+    for (what, ports, surfaces) in [("input", kernel.inputs(), inputs), ("output", kernel.outputs(), outputs)]
+    {
+        if ports.len() != surfaces.len() {
+            return Err(RuntimeError::Surfaces(format!(
+                "the program has {} {what}s, and {} surfaces are given",
+                ports.len(),
+                surfaces.len()
+            )));
+        }
+        for (port, surface) in ports.iter().zip(surfaces).filter(|(port, own)| own.bytes() < port.bytes()) {
+            return Err(RuntimeError::Surfaces(format!(
                 "{what} `{}` is {} and takes {} bytes, and its surface has {}",
                 port.name,
                 port.ty,
                 port.bytes(),
                 surface.bytes()
-            );
-            return Err(RuntimeError::Surfaces(problem));
+            )));
         }
     }
     Ok(())

@@ -313,38 +313,62 @@ impl Schedule {
     /// # Errors
     /// The first step that does not fit.
     pub fn check(&self, config: &Config) -> Result<(), ScheduleError> {
-        let mut known = BTreeMap::from([("x".to_owned(), config.d_model)]);
-        let mut done = Done::default();
-        for node in &self.forward {
-            node.check(config, &mut known, &mut done)?;
-        }
-        let step = |at: &str, problem: String| ScheduleError::Step { at: at.to_owned(), problem };
+        self.walk(config).map(|_| ())
+    }
+
+    /// Its steps, forth and back, each with the channels of the values that it reads and gives.
+    ///
+    /// # Errors
+    /// As [`Schedule::check`].
+    pub fn walk(&self, config: &Config) -> Result<[Vec<Step<'_>>; 2], ScheduleError> {
+        let wrong = |problem: String| ScheduleError::Step { at: self.name.clone(), problem };
         let wanted = |known: &BTreeMap<String, usize>, name: &str| match known.get(name) {
             Some(rows) if *rows == config.d_model => Ok(()),
-            Some(rows) => {
-                Err(step(&self.name, format!("`{name}` has {rows} channels, and not {}", config.d_model)))
-            }
-            None => Err(step(&self.name, format!("nothing gives `{name}`"))),
+            Some(rows) => Err(wrong(format!("`{name}` has {rows} channels, and not {}", config.d_model))),
+            None => Err(wrong(format!("nothing gives `{name}`"))),
         };
+        let mut known = BTreeMap::from([("x".to_owned(), config.d_model)]);
+        let mut done = Done::default();
+        fn walk<'a>(
+            nodes: &'a [Node],
+            config: &Config,
+            known: &mut BTreeMap<String, usize>,
+            done: &mut Done,
+        ) -> Result<Vec<Step<'a>>, ScheduleError> {
+            nodes
+                .iter()
+                .map(|node| node.check(config, known, done).map(|[reads, gives]| Step { node, reads, gives }))
+                .collect()
+        }
+        let forth = walk(&self.forward, config, &mut known, &mut done)?;
         wanted(&known, "next")?;
-        if let Some(weight) = done.weights.iter().next() {
-            return Err(step(&self.name, format!("the gradient of {weight:?} is made on the way forth")));
+        if !done.weights.is_empty() || !done.gains.is_empty() {
+            return Err(wrong("gradients are made on the way forth".to_owned()));
         }
         known.insert("d_next".to_owned(), config.d_model);
-        for node in &self.backward {
-            node.check(config, &mut known, &mut done)?;
-        }
+        let back = walk(&self.backward, config, &mut known, &mut done)?;
         wanted(&known, "d_x")?;
         if let Some(weight) = Weight::ALL.iter().find(|weight| !done.weights.contains(weight)) {
-            return Err(step(&self.name, format!("nothing makes the gradient of {weight:?}")));
+            return Err(wrong(format!("nothing makes the gradient of {weight:?}")));
         }
         for gain in [Gain::Attention, Gain::Mlp] {
             if !done.gains.contains(&gain) {
-                return Err(step(&self.name, format!("nothing makes the gradient of the gain {gain:?}")));
+                return Err(wrong(format!("nothing makes the gradient of the gain {gain:?}")));
             }
         }
-        Ok(())
+        Ok([forth, back])
     }
+}
+
+/// A step of a schedule that was checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step<'a> {
+    /// What is done.
+    pub node: &'a Node,
+    /// Channels of the values that it reads; weights are none.
+    pub reads: Vec<usize>,
+    /// Channels of the values that it gives.
+    pub gives: Vec<usize>,
 }
 
 /// What was made so far.
@@ -363,30 +387,22 @@ impl Node {
         }
     }
 
+    /// Channels of what it reads and of what it gives, which is known from then on.
     fn check(
         &self,
         config: &Config,
         known: &mut BTreeMap<String, usize>,
         done: &mut Done,
-    ) -> Result<(), ScheduleError> {
+    ) -> Result<[Vec<usize>; 2], ScheduleError> {
         let at = self.name();
         let wrong = |problem: String| ScheduleError::Step { at: at.clone(), problem };
-        match self {
+        let (names, given) = match self {
             Node::Kernel(kernel) => {
                 kernel.check(config, known)?;
-                for (name, rows) in &kernel.outputs {
-                    let Some(name) = name else { continue };
-                    if known.insert(name.clone(), *rows).is_some() {
-                        return Err(wrong(format!("`{name}` is there already")));
-                    }
-                }
+                (kernel.reads(), kernel.outputs.clone())
             }
             Node::Host(host) => {
-                for (name, rows) in host.check(config, known).map_err(wrong)? {
-                    if known.insert(name.clone(), rows).is_some() {
-                        return Err(wrong(format!("`{name}` is there already")));
-                    }
-                }
+                let given = host.check(config, known).map_err(wrong)?;
                 let again = match host {
                     Host::WeightGradient { weight, .. } => !done.weights.insert(*weight),
                     Host::NormBackward { gain, .. } => !done.gains.insert(*gain),
@@ -395,9 +411,18 @@ impl Node {
                 if again {
                     return Err(wrong("this gradient was made before".to_owned()));
                 }
+                (host.reads(), given.into_iter().map(|(name, rows)| (Some(name), rows)).collect())
+            }
+        };
+        let reads = names.into_iter().filter_map(|name| known.get(name).copied()).collect();
+        let gives = given.iter().map(|(_, rows)| *rows).collect();
+        for (name, rows) in given {
+            let Some(name) = name else { continue };
+            if known.insert(name.clone(), rows).is_some() {
+                return Err(wrong(format!("`{name}` is there already")));
             }
         }
-        Ok(())
+        Ok([reads, gives])
     }
 }
 
@@ -411,6 +436,15 @@ impl Kernel {
             .map(|(name, rows)| ((!name.is_empty()).then(|| (*name).to_owned()), *rows))
             .collect();
         Node::Kernel(Kernel { graph, parts, outputs })
+    }
+
+    /// Names of the values that its input holds.
+    fn reads(&self) -> Vec<&str> {
+        let values = self.parts.iter().filter_map(|part| match &part.what {
+            What::Value(name) => Some(name.as_str()),
+            What::Weight(_) | What::Turned(_) => None,
+        });
+        values.collect()
     }
 
     /// Channels and places of the input, and of the output.
@@ -558,7 +592,7 @@ impl Host {
     }
 
     /// Names that it reads.
-    pub fn reads(&self) -> Vec<&str> {
+    fn reads(&self) -> Vec<&str> {
         match self {
             Host::Norm { x, .. } | Host::Scale { x, .. } | Host::Repeat { x, .. } => vec![x],
             Host::Gather { x, .. } | Host::TurnBack { x, .. } => vec![x],
@@ -819,6 +853,16 @@ mod tests {
             with_kernel(&|kernel| kernel.parts[0].what = value("later")).contains("`later` is not there yet")
         );
         assert!(with_kernel(&|kernel| kernel.outputs[0].1 = 4000).contains("channels of 64 tokens are read"));
+        assert!(
+            broken(&|schedule| {
+                let gradient =
+                    schedule.backward.iter().find(|node| node.name() == "norm backward").cloned().unwrap();
+                let Node::Host(Host::NormBackward { gain, .. }) = gradient else { panic!("{gradient:?}") };
+                let [x, dy, out] = ["x", "x", "early"].map(str::to_owned);
+                schedule.forward.push(Node::Host(Host::NormBackward { x, gain, dy, out }));
+            })
+            .contains("on the way forth")
+        );
         assert!(
             broken(&|schedule| {
                 schedule.forward.pop();

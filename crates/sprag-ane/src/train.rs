@@ -15,9 +15,11 @@ pub mod vocabulary;
 pub mod weights;
 
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 
+use serde::{Deserialize, Serialize};
 use sprag_train::kernels::memory::Buffer;
-use sprag_train::kernels::optimiser::{AdamW, adamw};
+use sprag_train::kernels::optimiser::{AdamW, adamw, scale};
 use sprag_train::kernels::{Matrix, loss};
 
 use crate::config::{Config, ConfigError};
@@ -116,12 +118,12 @@ pub enum TrainError {
     #[error("the value `{0}` was never given")]
     Missing(String),
     /// A program gave numbers that are not finite.
-    #[error("layer {layer}: `{kernel}` gave numbers that are not finite")]
+    #[error("{place}: `{kernel}` gave numbers that are not finite")]
     NotFinite {
         /// Which program.
         kernel: String,
-        /// In which layer, from 0.
-        layer: usize,
+        /// Which layer, from 0, or the head.
+        place: String,
         /// On the way back: a smaller loss scale helps.
         back: bool,
     },
@@ -188,7 +190,7 @@ pub struct StepReport {
 }
 
 /// What is remembered between steps besides parameters.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// Steps tried.
     pub step: u64,
@@ -300,6 +302,11 @@ impl Trainer {
         &self.params
     }
 
+    /// Its parameters, with the gradients that were added up; training ends.
+    pub fn into_params(self) -> Params {
+        self.params
+    }
+
     /// Its parameters, to be changed.
     pub fn params_mut(&mut self) -> &mut Params {
         self.stale = true;
@@ -370,10 +377,7 @@ impl Trainer {
         if let Some(head) = &mut self.head {
             let embedding = &mut self.params.embedding;
             let (losses, by_hidden, spent) = head.run(hidden, targets, learn, &mut embedding.gradient)?;
-            for spent in spent {
-                self.layers.times.device += spent.seconds();
-                self.layers.times.dispatches += 1;
-            }
+            spent.into_iter().for_each(|spent| self.layers.times.add(spent));
             return Ok(Loss { losses, by_hidden });
         }
         head::on_host(
@@ -419,8 +423,8 @@ impl Trainer {
         let scale = self.progress.loss_scale * share;
         let Loss { losses, by_hidden } = self.loss(&forward.hidden, targets, Some(scale))?;
         let gain = &mut self.params.gain;
-        let mut gradient =
-            host::norm_backward(&forward.last, &gain.value, &by_hidden, &mut gain.gradient, seq);
+        let by_last = host::norm_backward(&forward.last, &gain.value, &by_hidden, &mut gain.gradient, seq);
+        let mut gradient = Value::single(by_last);
         let mut owed: layers::Gradients = self
             .params
             .layers
@@ -428,16 +432,15 @@ impl Trainer {
             .map(|layer| layer.weights.each_mut().map(|w| std::mem::take(&mut w.gradient)))
             .collect();
         let config = self.config.clone();
-        let (sender, receiver) = layers::debts();
+        let (sender, receiver) = channel();
         let beside = self.beside;
         let back = |pay: &mut dyn FnMut()| -> Result<(), TrainError> {
             for (at, mut values) in forward.layers.into_iter().enumerate().rev() {
-                let own = std::mem::replace(&mut gradient, Buffer::new(0));
-                values.insert("d_next".to_owned(), Value::single(own));
+                values.insert("d_next".to_owned(), gradient.clone());
                 self.layers.backward(at, &mut self.params.layers[at], &mut values, &sender)?;
                 pay();
-                let by_x = values.get("d_x").ok_or_else(|| TrainError::Missing("d_x".to_owned()))?;
-                gradient = copied(&by_x.numbers());
+                let by_x = values.remove("d_x").ok_or_else(|| TrainError::Missing("d_x".to_owned()))?;
+                gradient = by_x;
             }
             drop(sender);
             Ok(())
@@ -460,7 +463,7 @@ impl Trainer {
             layer.weights.iter_mut().zip(gradients).for_each(|(weight, gradient)| weight.gradient = gradient);
         }
         result?;
-        let rows = transposed(&gradient, [d, seq]);
+        let rows = transposed(&gradient.numbers(), [d, seq]);
         loss::add_rows(&mut self.params.embedding.gradient, inputs, &rows, d);
         let mean = losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() / losses.len() as f64;
         Ok((mean, forward.stream))
@@ -497,7 +500,7 @@ impl Trainer {
         if skipped.is_none() && !norm.is_finite() {
             skipped = Some("gradients are not finite".to_owned());
         }
-        let (rate, scale) = (self.options.rate(self.progress.step), self.progress.loss_scale);
+        let (rate, loss_scale) = (self.options.rate(self.progress.step), self.progress.loss_scale);
         self.progress.step += 1;
         let step = self.progress.step;
         let gradient_norm = match &skipped {
@@ -511,7 +514,7 @@ impl Trainer {
             }
         };
         let device = self.layers.times;
-        Ok(StepReport { step, loss, gradient_norm, rate, loss_scale: scale, stream, skipped, device })
+        Ok(StepReport { step, loss, gradient_norm, rate, loss_scale, stream, skipped, device })
     }
 
     fn skip(&mut self, forth: bool, why: &str) -> Result<(), TrainError> {
@@ -547,7 +550,7 @@ impl Trainer {
                 Group::Embedding => (options.embedding_rate, 0.0),
             };
             let rate = options.learning_rate * units * rate;
-            sprag_train::kernels::optimiser::scale(&mut param.gradient, by);
+            scale(&mut param.gradient, by);
             let step = AdamW {
                 mean: [options.beta1 as f32, (1.0 - options.beta1) as f32],
                 square: [options.beta2 as f32, (1.0 - options.beta2) as f32],
@@ -565,12 +568,6 @@ impl Trainer {
             self.progress.steady = 0;
         }
     }
-}
-
-fn copied(numbers: &Buffer) -> Buffer {
-    let mut out = Buffer::new(numbers.len());
-    out.copy_from_slice(numbers);
-    out
 }
 
 /// The schedule that is predicted to be the fastest on a chip, among all ways of joining programs; programs that the chip refuses

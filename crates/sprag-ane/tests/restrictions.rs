@@ -8,7 +8,7 @@ use half::f16;
 use sprag_ane::blob::{BlobType, BlobWriter};
 use sprag_ane::emulator::Emulator;
 use sprag_ane::emulator::cost::{FITTED, Work};
-use sprag_ane::mil::{Effect, Program, Shows, lint_for, rules};
+use sprag_ane::mil::{Effect, Program, Shows, lint, lint_for, rules};
 use sprag_ane::profile::Profile;
 use sprag_ane::runtime::{Reloaded, Runtime, RuntimeError, Surface, Weights};
 
@@ -311,6 +311,12 @@ fn what_is_wrong_in_silence() {
         masked,
         evaluate("M4-e5rt", &attention(32, ", attn_mask = x"), &none, &[&data], None).unwrap()
     );
+    // Ignoring is counted, so that it can be told.
+    let emulator = emulator("M4");
+    let kernel = emulator.compile(&attention(32, ", attn_mask = x"), &none).unwrap();
+    let surfaces = [0, 1].map(|_| emulator.surface(2048).unwrap());
+    kernel.bind(&surfaces[..1], &surfaces[1..]).unwrap().evaluate().unwrap();
+    assert_eq!(emulator.remarks().masks_ignored, 1);
     let m5 = Profile::of("M5").unwrap();
     assert!(
         lint_for(&attention(512, ""), &m5)
@@ -377,9 +383,8 @@ fn what_shows_over_a_process() {
 
 #[test]
 fn what_is_slower_or_contested() {
-    let strictest = Profile { refuses: &[], allows: &[], ..Profile::default() };
     let warned = |rule: &str, inputs: &str, body: &str| {
-        let found = lint_for(&program(inputs, body, "x"), &strictest);
+        let found = lint(&program(inputs, body, "x"));
         assert!(
             found.iter().any(|own| own.rule.id == rule && own.effect == Effect::Warning),
             "{rule}: {found:?}"

@@ -92,6 +92,12 @@ fn training_on_the_emulator_learns_resumes_and_calls_its_times_predicted() {
         "61",
     ]);
     assert!(wrong.status == 1 && wrong.err.contains("schedule of steps 60"), "{}", wrong.err);
+    let rows = [
+        &["ane", "train", "--emulate", "--data", &data, "--checkpoint", &checkpoint, "--steps", "60"][..],
+        &["--grad-accum", "3"],
+    ];
+    let wrong = place.sprag(&rows.concat());
+    assert!(wrong.status == 1 && wrong.err.contains("sequences a step: 4, and 3"), "{}", wrong.err);
     // Rows for the tokens of the text alone, the head on the device, weights for others.
     let export = place.path("e.safetensors").to_string_lossy().into_owned();
     let compact = run(&["--steps", "2", "--compact", "--head-on-device", "--export", &export]);

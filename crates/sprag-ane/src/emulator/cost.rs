@@ -5,7 +5,9 @@
 //! and a single large weight move have a bandwidth each; what does not fit the 32 MB of fast memory goes at a lower rate. The
 //! device clocks up while it works, so the first milliseconds after a pause are slower.
 
-use super::super::mil::{Argument, Function, Operation, Type};
+use std::collections::BTreeMap;
+
+use crate::mil::{Argument, Function, Operation, Type};
 use crate::profile::Profile;
 use crate::runtime::width;
 
@@ -18,9 +20,10 @@ pub const FAST_MEMORY: f64 = 33_554_432.0;
 /// What a program does in one evaluation.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Work {
-    /// Multiplications and additions of products with what comes along in the input.
+    /// Multiplications and additions of products, and of convolutions by weights that are no constants: nobody published a rate of
+    /// those, so they get no better one.
     pub products: f64,
-    /// Those of convolutions and products with baked weights.
+    /// Those of convolutions by baked weights.
     pub convolutions: f64,
     /// Bytes of inputs and outputs.
     pub surfaces: f64,
@@ -28,8 +31,6 @@ pub struct Work {
     pub elements: f64,
     /// Bytes of the largest baked weight: those of the others are fetched while something is computed.
     pub weight: f64,
-    /// Bytes of baked weights.
-    pub weights: f64,
     /// Bytes of the largest operation's inputs and result together.
     pub largest: f64,
 }
@@ -37,108 +38,114 @@ pub struct Work {
 /// Constants below this are parameters, and nothing that is moved.
 const SMALL: f64 = 64.0;
 
+fn count(ty: &Type) -> f64 {
+    ty.count().map_or(f64::INFINITY, |count| count as f64)
+}
+
 fn bytes(ty: &Type) -> f64 {
-    ty.count().map_or(f64::INFINITY, |count| count as f64) * width(ty.scalar()) as f64
+    count(ty) * width(ty.scalar()) as f64
+}
+
+/// An operation with what its inputs are.
+struct Looked<'a> {
+    operation: &'a Operation,
+    types: &'a BTreeMap<&'a str, &'a Type>,
+    given: &'a BTreeMap<&'a str, &'a Operation>,
+}
+
+impl<'a> Looked<'a> {
+    fn name(&self, parameter: &str) -> Option<&'a str> {
+        match self.operation.arguments.iter().find(|(own, _)| own == parameter) {
+            Some((_, Argument::Name(name))) => Some(name),
+            _ => None,
+        }
+    }
+
+    fn shape(&self, parameter: &str) -> &'a [u64] {
+        self.name(parameter).and_then(|name| self.types.get(name)).map(|ty| ty.shape()).unwrap_or_default()
+    }
+
+    /// Whether an input is the result of that operation.
+    fn is(&self, parameter: &str, op: &str) -> bool {
+        self.name(parameter).and_then(|name| self.given.get(name)).is_some_and(|own| own.op == op)
+    }
+
+    /// Bytes of result and inputs, parameters aside.
+    fn moved(&self) -> f64 {
+        let names = self.operation.arguments.iter().flat_map(|(_, argument)| match argument {
+            Argument::Name(name) => std::slice::from_ref(name),
+            Argument::Names(all) => all.as_slice(),
+            Argument::Value(_) => &[],
+        });
+        let inputs = names.filter_map(|name| self.types.get(name.as_str())).map(|ty| bytes(ty));
+        bytes(&self.operation.ty) + inputs.filter(|bytes| *bytes >= SMALL).sum::<f64>()
+    }
+
+    /// Multiplications and additions for each number of the result.
+    fn flops_each(&self) -> f64 {
+        let from_end = |shape: &[u64], at: usize| shape.iter().rev().nth(at).copied().unwrap_or(1) as f64;
+        match self.operation.op.as_str() {
+            "conv" => 2.0 * self.shape("weight").iter().skip(1).product::<u64>() as f64,
+            // Scores and their mixture.
+            "scaled_dot_product_attention" => 4.0 * from_end(self.shape("key"), 1),
+            // Whichever of the last two axes of `x` is not the result's rows.
+            _ => {
+                let x = self.shape("x");
+                let rows = from_end(self.operation.ty.shape(), 1);
+                2.0 * from_end(x, 0) * from_end(x, 1) / rows.max(1.0)
+            }
+        }
+    }
 }
 
 impl Work {
     /// That of a function. Types must have been checked.
     pub fn of(function: &Function) -> Work {
         let mut work = Work::default();
-        let mut known: std::collections::BTreeMap<&str, &Operation> = std::collections::BTreeMap::new();
-        let inputs: std::collections::BTreeMap<&str, &Type> =
+        let mut given: BTreeMap<&str, &Operation> = BTreeMap::new();
+        let mut types: BTreeMap<&str, &Type> =
             function.inputs.iter().map(|(ty, name)| (name.as_str(), ty)).collect();
-        let given = |known: &std::collections::BTreeMap<&str, &Operation>, name: &str| {
-            known
-                .get(name)
-                .map(|operation| operation.ty.clone())
-                .or_else(|| inputs.get(name).map(|ty| (*ty).clone()))
-        };
         work.surfaces += function.inputs.iter().map(|(ty, _)| bytes(ty)).sum::<f64>();
         for operation in &function.body {
-            let argument =
-                |name: &str| operation.arguments.iter().find(|(own, _)| own == name).map(|(_, own)| own);
-            let name = |parameter: &str| match argument(parameter) {
-                Some(Argument::Name(name)) => Some(name.as_str()),
-                _ => None,
-            };
-            let ty = |parameter: &str| name(parameter).and_then(|name| given(&known, name));
-            let out = bytes(&operation.ty);
-            let moved = out
-                + operation
-                    .arguments
-                    .iter()
-                    .flat_map(|(_, argument)| match argument {
-                        Argument::Name(name) => vec![name.as_str()],
-                        Argument::Names(all) => all.iter().map(String::as_str).collect(),
-                        Argument::Value(_) => Vec::new(),
-                    })
-                    .filter_map(|name| given(&known, name))
-                    .map(|ty| bytes(&ty))
-                    .filter(|bytes| *bytes >= SMALL)
-                    .sum::<f64>();
-            match operation.op.as_str() {
-                "const" | "constexpr_affine_dequantize" => {
-                    // Quantised weights stay bytes on their way in.
-                    let data = operation.attributes.iter().find(|(name, _)| name == "quantized_data");
-                    let own = data.map_or(out, |(_, value)| bytes(&value.ty));
-                    if own < SMALL {
-                        known.insert(&operation.result, operation);
-                        continue;
-                    }
-                    work.weights += own;
-                    work.weight = work.weight.max(own);
+            work.add(&Looked { operation, types: &types, given: &given });
+            types.insert(&operation.result, &operation.ty);
+            given.insert(&operation.result, operation);
+        }
+        work.surfaces += function
+            .outputs
+            .iter()
+            .filter_map(|name| types.get(name.as_str()))
+            .map(|ty| bytes(ty))
+            .sum::<f64>();
+        work
+    }
+
+    fn add(&mut self, looked: &Looked<'_>) {
+        let operation = looked.operation;
+        match operation.op.as_str() {
+            "const" | "constexpr_affine_dequantize" => {
+                // Quantised weights stay bytes on their way in.
+                let data = operation.attributes.iter().find(|(name, _)| name == "quantized_data");
+                let own = data.map_or(bytes(&operation.ty), |(_, value)| bytes(&value.ty));
+                if own >= SMALL {
+                    self.weight = self.weight.max(own);
                 }
-                // Halves become bytes, and bytes halves, on the way out of one convolution and into the next.
-                "reshape" | "identity" | "slice_by_size" | "slice_by_index" | "quantize" | "dequantize" => {}
-                "matmul" | "scaled_dot_product_attention" => {
-                    let inner = match operation.op.as_str() {
-                        "matmul" => {
-                            let shape = ty("x").map(|ty| ty.shape().to_vec()).unwrap_or_default();
-                            let count = shape.iter().product::<u64>() as f64;
-                            let result: &[u64] = operation.ty.shape();
-                            let rows = result.len().checked_sub(2).map_or(1, |at| result[at]) as f64;
-                            let batch: f64 = shape.iter().rev().skip(2).product::<u64>() as f64;
-                            count / (rows * batch).max(1.0)
-                        }
-                        _ => {
-                            let key = ty("key").map(|ty| ty.shape().to_vec()).unwrap_or_default();
-                            2.0 * key.len().checked_sub(2).map_or(0, |at| key[at]) as f64
-                        }
-                    };
-                    let flops = 2.0 * operation.ty.count().map_or(0.0, |count| count as f64) * inner;
-                    let baked = ["x", "y"].into_iter().any(|side| {
-                        name(side).and_then(|name| known.get(name)).is_some_and(|own| own.op == "const")
-                    });
-                    match baked {
-                        true => work.convolutions += flops,
-                        false => work.products += flops,
-                    }
-                    work.largest = work.largest.max(moved);
-                }
-                "conv" => {
-                    let weight = ty("weight").map(|ty| ty.shape().to_vec()).unwrap_or_default();
-                    let taps: f64 = weight.iter().skip(1).product::<u64>() as f64;
-                    let of = |parameter: &str, op: &str| {
-                        name(parameter).and_then(|name| known.get(name)).is_some_and(|own| own.op == op)
-                    };
-                    let bytes = of("x", "dequantize") && of("weight", "constexpr_affine_dequantize");
-                    let gain = if bytes { BYTES_GAIN } else { 1.0 };
-                    work.convolutions +=
-                        2.0 * operation.ty.count().map_or(0.0, |count| count as f64) * taps / gain;
-                    work.largest = work.largest.max(moved);
-                }
-                _ => {
-                    work.elements += out;
-                    work.largest = work.largest.max(moved);
+                return;
+            }
+            // Halves become bytes, and bytes halves, on the way out of one convolution and into the next.
+            "reshape" | "identity" | "slice_by_size" | "slice_by_index" | "quantize" | "dequantize" => return,
+            "matmul" | "scaled_dot_product_attention" | "conv" => {
+                let flops = looked.flops_each() * count(&operation.ty);
+                let in_bytes = looked.is("weight", "constexpr_affine_dequantize");
+                let gain = if in_bytes && looked.is("x", "dequantize") { BYTES_GAIN } else { 1.0 };
+                match in_bytes || looked.is("weight", "const") {
+                    true => self.convolutions += flops / gain,
+                    false => self.products += flops,
                 }
             }
-            known.insert(&operation.result, operation);
+            _ => self.elements += bytes(&operation.ty),
         }
-        for name in &function.outputs {
-            work.surfaces += given(&known, name).map_or(0.0, |ty| bytes(&ty));
-        }
-        work
+        self.largest = self.largest.max(looked.moved());
     }
 
     /// The numbers that rates multiply, in the order of [`Rates::numbers`].

@@ -429,9 +429,9 @@ impl<'a> Checked<'a> {
         self.equally_large(&inputs, &R12, add);
         for operation in &function.body {
             axes(&operation.ty, &operation.result, most_width, add);
-            self.scalars(operation, add);
             self.one(operation, add);
         }
+        self.short_scalars(add);
         self.files(add);
         self.attention_backward(add);
         let outputs: Vec<&str> = function.outputs.iter().map(String::as_str).collect();
@@ -456,12 +456,12 @@ impl<'a> Checked<'a> {
         }
     }
 
-    /// Scalars in their shorter form.
-    fn scalars(&self, operation: &Operation, add: Add<'_>) {
+    /// Scalars in their shorter form; the first is enough to know it.
+    fn short_scalars(&self, add: Add<'_>) {
         let short = |ty: &Type| matches!(ty, Type::Scalar(_));
-        let any = short(&operation.ty) || operation.attributes.iter().any(|(_, value)| short(&value.ty));
-        // Once is enough to know it.
-        if any && self.function.body.first().is_some_and(|first| first.result == operation.result) {
+        let written =
+            |one: &&Operation| short(&one.ty) || one.attributes.iter().any(|(_, value)| short(&value.ty));
+        if let Some(operation) = self.function.body.iter().find(written) {
             add(&R33, &operation.result, "it is written in the shorter form".to_owned());
         }
     }

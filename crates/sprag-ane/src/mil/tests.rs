@@ -149,3 +149,13 @@ fn names_in_circles_and_endless_programs_are_errors() {
     let error = Program::parse(&program(&endless)).unwrap_err();
     assert!(error.problem.contains("more than 1048576 operations"), "{error}");
 }
+
+#[test]
+fn the_program_in_the_document_is_one() {
+    let document =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/ane.md")).unwrap();
+    let text = document.split("```text\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let program = Program::parse(text).unwrap();
+    assert_eq!(check_types(&program.functions[0]), Ok(()));
+    assert_eq!(lint_for(&program, &crate::profile::Profile::default()), []);
+}

@@ -9,7 +9,6 @@ mod cache;
 mod objects;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -17,8 +16,8 @@ use self::cache::{Cache, Folder};
 use self::objects::{Client, Framework, IoSurface, Model};
 use super::errors::Phase;
 use super::{
-    About, Budget, Kernel, Port, Reloaded, Request, Runtime, RuntimeError, Spent, Surface, Weights,
-    check_surfaces, content,
+    About, Budget, DeviceOptions, Dispatch, Kernel, Port, Reloaded, Request, Runtime, RuntimeError, Spent,
+    Surface, Weights, check_surfaces, content,
 };
 use crate::mil::{Program, check_types};
 
@@ -29,27 +28,6 @@ const SURFACE_STEP: usize = 16_384;
 /// Before loading is tried once more (maderix/ANE, bridge).
 const LOAD_AGAIN: Duration = Duration::from_millis(100);
 
-/// How evaluations reach the device.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Dispatch {
-    /// Through the daemon.
-    #[default]
-    Standard,
-    /// Past it.
-    Direct,
-    /// In real time.
-    RealTime,
-}
-
-/// How the device is used.
-#[derive(Clone, Debug, Default)]
-pub struct AppleOptions {
-    /// How evaluations reach it.
-    pub dispatch: Dispatch,
-    /// Folder of compiled programs that outlive the process; none for none.
-    pub cache: Option<PathBuf>,
-}
-
 /// The device.
 pub struct Apple {
     shared: Arc<Shared>,
@@ -58,7 +36,7 @@ pub struct Apple {
 
 struct Shared {
     framework: Framework,
-    options: AppleOptions,
+    options: DeviceOptions,
     client: Option<Client>,
     cache: Option<Cache>,
     state: Mutex<State>,
@@ -83,7 +61,7 @@ impl Apple {
     ///
     /// # Errors
     /// When the framework or one of its classes is not there.
-    pub fn open(options: AppleOptions) -> Result<Apple, RuntimeError> {
+    pub fn open(options: DeviceOptions) -> Result<Apple, RuntimeError> {
         let framework = Framework::load()?;
         let client = match options.dispatch {
             Dispatch::Standard => None,
@@ -206,8 +184,7 @@ impl Kernel for Loaded {
         inputs: &[Arc<dyn Surface>],
         outputs: &[Arc<dyn Surface>],
     ) -> Result<Box<dyn Request>, RuntimeError> {
-        check_surfaces("input", &self.inputs, inputs)?;
-        check_surfaces("output", &self.outputs, outputs)?;
+        check_surfaces(self, inputs, outputs)?;
         let own = |surfaces: &[Arc<dyn Surface>]| -> Result<Vec<objects::Wrapped>, RuntimeError> {
             surfaces
                 .iter()

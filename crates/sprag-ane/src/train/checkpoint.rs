@@ -20,98 +20,35 @@ const VERSION: u32 = 1;
 /// What a checkpoint says besides tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
-    version: u32,
-    /// Sizes: d_model, d_hidden, n_head, n_kv_head, head_dim, seq_len, n_layer, vocab.
-    sizes: [usize; 8],
-    name: String,
-    step: u64,
-    updates: u64,
-    skipped: u64,
-    diverging: u32,
-    loss_scale: f32,
-    steady: u32,
-    /// Batches that were drawn from the data, and the seed they were drawn by.
-    pub drawn: u64,
-    /// The seed of the data's order.
-    pub seed: u64,
-    /// Length of the schedule in steps.
-    pub steps: u64,
-    /// Ids of the data that the model has rows for, in the order of its rows; empty where it has all.
-    pub vocabulary: Vec<u32>,
+    /// Of the format.
+    pub version: u32,
+    /// The model's sizes.
+    pub config: Config,
+    /// What the trainer goes on from.
+    pub progress: Progress,
+    /// Where the data is.
+    pub data: Drawn,
 }
 
 impl State {
     /// What is said of a training.
     pub fn new(config: &Config, progress: Progress, data: Drawn) -> State {
-        let sizes = [
-            config.d_model,
-            config.d_hidden,
-            config.n_head,
-            config.n_kv_head,
-            config.head_dim,
-            config.seq_len,
-            config.n_layer,
-            config.vocab,
-        ];
-        let Progress { step, updates, skipped, diverging, loss_scale, steady } = progress;
-        let Drawn { drawn, seed, steps, vocabulary } = data;
-        let name = config.name.clone();
-        State {
-            version: VERSION,
-            sizes,
-            name,
-            step,
-            updates,
-            skipped,
-            diverging,
-            loss_scale,
-            steady,
-            drawn,
-            seed,
-            steps,
-            vocabulary,
-        }
-    }
-
-    /// The model's sizes.
-    pub fn config(&self) -> Config {
-        let [d_model, d_hidden, n_head, n_kv_head, head_dim, seq_len, n_layer, vocab] = self.sizes;
-        Config {
-            name: self.name.clone(),
-            d_model,
-            d_hidden,
-            n_head,
-            n_kv_head,
-            head_dim,
-            seq_len,
-            n_layer,
-            vocab,
-        }
-    }
-
-    /// What the trainer goes on from.
-    pub fn progress(&self) -> Progress {
-        Progress {
-            step: self.step,
-            updates: self.updates,
-            skipped: self.skipped,
-            diverging: self.diverging,
-            loss_scale: self.loss_scale,
-            steady: self.steady,
-        }
+        State { version: VERSION, config: config.clone(), progress, data }
     }
 }
 
 /// Where the data is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drawn {
     /// Batches that were drawn.
     pub drawn: u64,
-    /// By which seed.
+    /// Sequences of each.
+    pub rows: usize,
+    /// The seed of their order.
     pub seed: u64,
     /// Length of the schedule in steps.
     pub steps: u64,
-    /// Ids that the model has rows for; empty for all.
+    /// Ids of the data that the model has rows for, in the order of its rows; empty for all.
     pub vocabulary: Vec<u32>,
 }
 
@@ -168,10 +105,10 @@ pub fn load(path: &Path) -> Result<(Params, State), TrainError> {
     if state.version != VERSION {
         return Err(failed(path, format!("it has version {}, and {VERSION} is read", state.version)));
     }
-    let config = state.config();
+    let config = &state.config;
     config.check()?;
     let tensors = SafeTensors::deserialize(&bytes).map_err(|error| failed(path, error))?;
-    let mut params = Params::random(&config, 0);
+    let mut params = Params::random(config, 0);
     let names: Vec<String> = params.named().into_iter().map(|(name, _, _)| name).collect();
     for (name, (_, param)) in names.iter().zip(params.all_mut()) {
         let Param { value, mean, square, .. } = param;

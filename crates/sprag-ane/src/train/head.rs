@@ -8,7 +8,7 @@ use sprag_train::kernels::memory::Buffer;
 use sprag_train::kernels::{Matrix, MatrixMut, Precision, matmul};
 
 use super::TrainError;
-use super::layers::{put, transposed};
+use super::layers::{halves, put, transposed, widen};
 use crate::config::Config;
 use crate::graphs::{Graphs, Rotary};
 use crate::runtime::{Request, Runtime, RuntimeError, Spent, Surface};
@@ -104,14 +104,17 @@ impl Bound {
         Ok(Bound { input, output, request, places })
     }
 
-    fn read(&self, count: usize) -> Result<Buffer, RuntimeError> {
-        let mut out = Buffer::new(count);
-        self.output.read(&mut |bytes| {
-            out.iter_mut().zip(bytes.chunks_exact(2)).for_each(|(out, pair)| {
-                *out = half::f16::from_le_bytes([pair[0], pair[1]]).to_f32();
-            });
+    /// Evaluates once, and reads what it gave.
+    fn run(&mut self, count: usize, kernel: &str, back: bool) -> Result<(Buffer, Spent), TrainError> {
+        let spent = self.request.evaluate()?;
+        let bits = halves(self.output.as_ref(), count)?.ok_or_else(|| TrainError::NotFinite {
+            kernel: kernel.to_owned(),
+            place: "the head".to_owned(),
+            back,
         })?;
-        Ok(out)
+        let mut out = Buffer::new(count);
+        widen(&mut out, &bits);
+        Ok((out, spent))
     }
 }
 
@@ -148,23 +151,10 @@ impl Head {
     ) -> Result<Ran, TrainError> {
         let [d, seq, vocab] = self.sizes;
         put(self.forth.input.as_ref(), self.forth.places, &at(0), hidden, [d, seq])?;
-        let mut spent = vec![self.forth.request.evaluate()?];
-        let both = self.forth.read(2 * vocab * seq)?;
-        let not_finite =
-            |kernel: &str, back: bool| TrainError::NotFinite { kernel: kernel.to_owned(), layer: 0, back };
-        if both.iter().any(|value| !value.is_finite()) {
-            return Err(not_finite("head", false));
-        }
+        let (both, spent) = self.forth.run(2 * vocab * seq, "head", false)?;
+        let mut spent = vec![spent];
         let (bent, probs) = both.split_at(vocab * seq);
-        // Probabilities end at the smallest half; the loss comes from logits.
-        let losses: Vec<f32> = (0..seq)
-            .map(|token| {
-                let column = |row: usize| bent[row * seq + token];
-                let most = (0..vocab).map(column).fold(f32::NEG_INFINITY, f32::max);
-                let sum: f32 = (0..vocab).map(|row| (column(row) - most).exp()).sum();
-                most + sum.ln() - column(targets[token])
-            })
-            .collect();
+        let losses = column_losses(bent, targets);
         let Some(scale) = learn else { return Ok((losses, Buffer::new(0), spent)) };
         let share = scale / seq as f32;
         let mut by_logits = Buffer::new(vocab * seq);
@@ -180,11 +170,8 @@ impl Head {
             }
         });
         put(self.back.input.as_ref(), self.back.places, &at(0), &by_logits, [vocab, seq])?;
-        spent.push(self.back.request.evaluate()?);
-        let by_hidden = self.back.read(d * seq)?;
-        if by_hidden.iter().any(|value| !value.is_finite()) {
-            return Err(not_finite("headBwd", true));
-        }
+        let (by_hidden, back) = self.back.run(d * seq, "headBwd", true)?;
+        spent.push(back);
         matmul(
             MatrixMut::new(by_embedding, vocab, d),
             Matrix::new(&by_logits, vocab, seq),
@@ -194,4 +181,19 @@ impl Head {
         );
         Ok((losses, by_hidden, spent))
     }
+}
+
+/// The loss of each target from logits `[vocab, seq]`, a row at a time. Probabilities in halves end at the smallest half, so the
+/// loss comes from logits.
+fn column_losses(logits: &[f32], targets: &[usize]) -> Vec<f32> {
+    let seq = targets.len();
+    let (mut most, mut sums) = (vec![f32::NEG_INFINITY; seq], vec![0.0_f32; seq]);
+    for row in logits.chunks_exact(seq) {
+        most.iter_mut().zip(row).for_each(|(most, logit)| *most = most.max(*logit));
+    }
+    for row in logits.chunks_exact(seq) {
+        sums.iter_mut().zip(row).zip(&most).for_each(|((sum, logit), most)| *sum += (logit - most).exp());
+    }
+    let each = targets.iter().enumerate().zip(most.iter().zip(sums));
+    each.map(|((token, target), (most, sum))| most + sum.ln() - logits[target * seq + token]).collect()
 }

@@ -127,15 +127,33 @@ pub fn gather(x: &[f32], head: usize, group: usize) -> Buffer {
     out
 }
 
+/// Cosines and sines of all positions, pair of channels after pair: `[dim / 2, seq]` each.
+#[derive(Clone, Debug)]
+pub struct Angles {
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+    seq: usize,
+}
+
+impl Angles {
+    /// Of heads of so many channels.
+    pub fn new(dim: usize, seq: usize) -> Angles {
+        let all = (0..dim / 2).flat_map(|pair| (0..seq).map(move |position| angle(position, 2 * pair, dim)));
+        let (cos, sin) = all.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip();
+        Angles { cos, sin, seq }
+    }
+}
+
 /// Pairs of neighbouring channels turned back by the angle of their position: the transpose of turning.
-pub fn turn_back(x: &[f32], dim: usize, seq: usize) -> Buffer {
+pub fn turn_back(x: &[f32], Angles { cos, sin, seq }: &Angles) -> Buffer {
+    let seq = *seq;
     let mut out = Buffer::new(x.len());
+    let angles = cos.chunks_exact(seq).zip(sin.chunks_exact(seq)).collect::<Vec<_>>();
     out.par_chunks_mut(2 * seq).zip(x.par_chunks(2 * seq)).enumerate().for_each(|(pair, (out, x))| {
-        let channel = 2 * pair % dim;
+        let (cos, sin) = angles[pair % angles.len()];
         let ((even_out, odd_out), (even, odd)) = (out.split_at_mut(seq), x.split_at(seq));
         for position in 0..seq {
-            let (sin, cos) = angle(position, channel, dim).sin_cos();
-            let (sin, cos) = (sin as f32, cos as f32);
+            let (sin, cos) = (sin[position], cos[position]);
             even_out[position] = even[position] * cos + odd[position] * sin;
             odd_out[position] = odd[position] * cos - even[position] * sin;
         }
@@ -214,7 +232,7 @@ mod tests {
                 turned[(2 * pair + 1) * seq + position] = odd * cos + even * sin;
             }
         }
-        let back = turn_back(&turned, dim, seq);
+        let back = turn_back(&turned, &Angles::new(dim, seq));
         assert!(back.iter().zip(&x).all(|(a, b)| (a - b).abs() < 1e-6));
     }
 }

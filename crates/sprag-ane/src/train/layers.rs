@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::Sender;
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -11,7 +11,7 @@ use sprag_train::kernels::memory::Buffer;
 use sprag_train::kernels::{Matrix, MatrixMut, Precision, matmul};
 
 use super::TrainError;
-use super::host;
+use super::host::{self, Angles};
 use super::params::{Layer, Params};
 use crate::config::Config;
 use crate::runtime::{Request, Runtime, RuntimeError, Spent, Surface};
@@ -52,7 +52,8 @@ impl Value {
     }
 }
 
-fn widen(out: &mut [f32], bits: &[u16]) {
+/// Singles of halves.
+pub fn widen(out: &mut [f32], bits: &[u16]) {
     out.par_chunks_mut(64 * 1024).zip(bits.par_chunks(64 * 1024)).for_each(|(out, bits)| {
         let halves: &[f16] = half::slice::HalfBitsSliceExt::reinterpret_cast(bits);
         halves.convert_to_f32_slice(out);
@@ -71,7 +72,7 @@ pub struct Times {
 }
 
 impl Times {
-    fn add(&mut self, spent: Spent) {
+    pub(super) fn add(&mut self, spent: Spent) {
         self.device += spent.seconds();
         self.predicted |= matches!(spent, Spent::Predicted(_));
         self.dispatches += 1;
@@ -93,6 +94,7 @@ pub struct Layers {
     config: Config,
     /// By place in the schedule: forward nodes, then backward nodes.
     loaded: BTreeMap<usize, Loaded>,
+    angles: Angles,
     /// Time of the device so far.
     pub times: Times,
 }
@@ -136,7 +138,8 @@ impl Layers {
             }
             loaded.insert(at, Loaded { inputs, output, sizes: [channels, places, outputs] });
         }
-        Ok(Layers { schedule, config: config.clone(), loaded, times: Times::default() })
+        let angles = Angles::new(config.head_dim, config.seq_len);
+        Ok(Layers { schedule, config: config.clone(), loaded, angles, times: Times::default() })
     }
 
     /// The schedule.
@@ -202,7 +205,7 @@ impl Layers {
                 }
                 Ok(None)
             }
-            Node::Host(host) => Ok(Some(compute(host, &self.config, own, values)?)),
+            Node::Host(host) => Ok(Some(compute(host, &self.config, &self.angles, own, values)?)),
         }
     }
 
@@ -255,11 +258,6 @@ pub fn pay(config: &Config, gradients: &mut Gradients, owed: impl Iterator<Item 
     }
 }
 
-/// A way for gradients that are owed.
-pub fn debts() -> (Sender<Owed>, Receiver<Owed>) {
-    channel()
-}
-
 fn nodes(schedule: &Schedule) -> impl Iterator<Item = (usize, &Node)> {
     schedule.forward.iter().chain(&schedule.backward).enumerate()
 }
@@ -276,7 +274,13 @@ fn look<'a>(values: &'a Values, name: &str) -> Result<&'a Value, TrainError> {
     values.get(name).ok_or_else(|| TrainError::Missing(name.to_owned()))
 }
 
-fn compute(host: &Host, config: &Config, layer: &Layer, values: &mut Values) -> Result<Done, TrainError> {
+fn compute(
+    host: &Host,
+    config: &Config,
+    angles: &Angles,
+    layer: &Layer,
+    values: &mut Values,
+) -> Result<Done, TrainError> {
     let seq = config.seq_len;
     let numbers = |name: &String| look(values, name).map(Value::numbers);
     let (made, done): (Vec<(&String, Value)>, Done) = match host {
@@ -322,7 +326,7 @@ fn compute(host: &Host, config: &Config, layer: &Layer, values: &mut Values) -> 
             (vec![(out, Value::single(gathered))], Done::Nothing)
         }
         Host::TurnBack { x, out } => {
-            (vec![(out, Value::single(host::turn_back(&numbers(x)?, config.head_dim, seq)))], Done::Nothing)
+            (vec![(out, Value::single(host::turn_back(&numbers(x)?, angles)))], Done::Nothing)
         }
         Host::WeightGradient { weight, dy, x } => {
             (Vec::new(), Done::Owed(*weight, numbers(dy)?, numbers(x)?))
@@ -360,16 +364,12 @@ fn dispatch(
         }
     }
     let spent = request.evaluate()?;
-    let mut all = vec![0_u16; outputs * config.seq_len];
-    loaded.output.read(&mut |bytes| {
-        let to: &mut [u8] = bytemuck::cast_slice_mut(&mut all);
-        let count = to.len();
-        to.copy_from_slice(&bytes[..count]);
+    let all = halves(loaded.output.as_ref(), outputs * config.seq_len)?;
+    let all = all.ok_or_else(|| TrainError::NotFinite {
+        kernel: kernel.graph.name.clone(),
+        place: format!("layer {layer}"),
+        back,
     })?;
-    // Every exponent bit set: infinite, or no number. The device says nothing of it.
-    if all.par_iter().any(|bits| bits & 0x7C00 == 0x7C00) {
-        return Err(TrainError::NotFinite { kernel: kernel.graph.name.clone(), layer, back });
-    }
     let all = Arc::new(all);
     let mut channel = 0;
     for (name, rows) in &kernel.outputs {
@@ -404,28 +404,53 @@ pub fn transposed(numbers: &[f32], [rows, columns]: [usize; 2]) -> Buffer {
     out
 }
 
+/// The first numbers of a surface, as bits of halves; nothing where one is infinite or no number, of which the device says nothing.
+pub fn halves(surface: &dyn Surface, count: usize) -> Result<Option<Vec<u16>>, RuntimeError> {
+    let mut all = vec![0_u16; count];
+    surface.read(&mut |bytes| {
+        let to: &mut [u8] = bytemuck::cast_slice_mut(&mut all);
+        let count = to.len();
+        to.copy_from_slice(&bytes[..count]);
+    })?;
+    // All bits of the exponent.
+    let lost = all.par_iter().any(|bits| bits & 0x7C00 == 0x7C00);
+    Ok((!lost).then_some(all))
+}
+
+/// Writes the rows of a matrix to their places in a surface with rows of `places` halves.
+fn fill<T: Sync>(
+    surface: &dyn Surface,
+    places: usize,
+    part: &Part,
+    numbers: &[T],
+    [rows, columns]: [usize; 2],
+    write: impl Fn(&mut [u8], &[T]) + Sync,
+) -> Result<(), RuntimeError> {
+    surface.write(&mut |bytes| {
+        let own = &mut bytes[2 * part.channel * places..2 * (part.channel + rows) * places];
+        own.par_chunks_mut(2 * places)
+            .zip(numbers.par_chunks(columns))
+            .for_each(|(row, numbers)| write(&mut row[2 * part.place..2 * (part.place + columns)], numbers));
+    })
+}
+
 /// Writes a matrix of singles as halves to its place in a surface with rows of `places`.
 pub fn put(
     surface: &dyn Surface,
     places: usize,
     part: &Part,
     numbers: &[f32],
-    [rows, columns]: [usize; 2],
+    shape: [usize; 2],
 ) -> Result<(), RuntimeError> {
-    surface.write(&mut |bytes| {
-        let rows_of = &mut bytes[2 * part.channel * places..2 * (part.channel + rows) * places];
-        rows_of.par_chunks_mut(2 * places).zip(numbers.par_chunks(columns)).for_each(|(row, numbers)| {
-            let place = &mut row[2 * part.place..2 * (part.place + columns)];
-            match bytemuck::try_cast_slice_mut::<u8, u16>(place) {
-                Ok(bits) => {
-                    let halves: &mut [f16] = half::slice::HalfBitsSliceExt::reinterpret_cast_mut(bits);
-                    halves.convert_from_f32_slice(numbers);
-                }
-                Err(_) => place.chunks_exact_mut(2).zip(numbers).for_each(|(pair, number)| {
-                    pair.copy_from_slice(&f16::from_f32(*number).to_le_bytes());
-                }),
-            }
-        });
+    fill(surface, places, part, numbers, shape, |bytes, numbers| match bytemuck::try_cast_slice_mut(bytes) {
+        Ok(bits) => {
+            let halves: &mut [f16] =
+                half::slice::HalfBitsSliceExt::reinterpret_cast_mut::<f16>(bits as &mut [u16]);
+            halves.convert_from_f32_slice(numbers);
+        }
+        Err(_) => bytes.chunks_exact_mut(2).zip(numbers).for_each(|(pair, number)| {
+            pair.copy_from_slice(&f16::from_f32(*number).to_le_bytes());
+        }),
     })
 }
 
@@ -434,12 +459,7 @@ fn put_bits(
     places: usize,
     part: &Part,
     bits: &[u16],
-    [rows, columns]: [usize; 2],
+    shape: [usize; 2],
 ) -> Result<(), RuntimeError> {
-    surface.write(&mut |bytes| {
-        let rows_of = &mut bytes[2 * part.channel * places..2 * (part.channel + rows) * places];
-        rows_of.par_chunks_mut(2 * places).zip(bits.par_chunks(columns)).for_each(|(row, bits)| {
-            row[2 * part.place..2 * (part.place + columns)].copy_from_slice(bytemuck::cast_slice(bits));
-        });
-    })
+    fill(surface, places, part, bits, shape, |bytes, bits| bytes.copy_from_slice(bytemuck::cast_slice(bits)))
 }

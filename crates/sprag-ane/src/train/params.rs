@@ -88,11 +88,6 @@ impl Layer {
         &self.weights[place(weight)]
     }
 
-    /// A weight, to be changed.
-    pub fn weight_mut(&mut self, weight: Weight) -> &mut Param {
-        &mut self.weights[place(weight)]
-    }
-
     /// A gain.
     pub fn gain(&self, gain: Gain) -> &Param {
         &self.gains[usize::from(gain == Gain::Mlp)]

@@ -154,14 +154,13 @@ fn training_learns_and_goes_on_from_a_checkpoint_to_the_bit() {
     (0..12).for_each(|step| {
         first.step(&batch(step)).unwrap();
     });
-    let drawn = checkpoint::Drawn { drawn: 24, seed: 9, steps: 40, vocabulary: vec![3, 70_000] };
+    let drawn = checkpoint::Drawn { drawn: 24, rows: 2, seed: 9, steps: 40, vocabulary: vec![3, 70_000] };
     let state = checkpoint::State::new(&config, first.progress(), drawn);
     checkpoint::save(&path, first.params(), &state).unwrap();
     let (params, found) = checkpoint::load(&path).unwrap();
     assert_eq!(found, state);
-    let mut second =
-        Trainer::new(&emulator, &found.config(), options.clone(), params, plain(&config)).unwrap();
-    second.resume(found.progress());
+    let mut second = Trainer::new(&emulator, &found.config, options.clone(), params, plain(&config)).unwrap();
+    second.resume(found.progress);
     (12..30).for_each(|step| {
         second.step(&batch(step)).unwrap();
     });

@@ -74,12 +74,10 @@ pub fn step(
         param.accumulate(&mut gradients, 1.0);
     }
     clip_gradients(&mut params, options.clip_norm);
-    let last = params.len() - 1;
     for (place, param) in params.into_iter().enumerate() {
         let (units, weight_decay) = match (place, param.dims()) {
             (0, _) => (options.embedding_rate, 0.0),
             (_, [1, _]) => (1.0, 0.0),
-            _ if place == last => (1.0, 0.0),
             _ => (options.matrix_rate, options.weight_decay),
         };
         let learning_rate = options.learning_rate * units * options.rate(at);

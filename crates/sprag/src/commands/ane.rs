@@ -10,11 +10,11 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 use sprag_ane::config::Config;
 use sprag_ane::emulator::Emulator;
-use sprag_ane::emulator::cost::rows::{M4_MAX_HOST, step_time};
-use sprag_ane::emulator::cost::{Rates, Work};
+use sprag_ane::emulator::cost::rows::{self, M4_MAX_HOST, step_time};
+use sprag_ane::emulator::cost::{Rates, Work, fit};
 use sprag_ane::mil::{Effect, Program, Shows, check_types, lint_for, rules};
 use sprag_ane::profile::{PROFILES, Profile};
-use sprag_ane::runtime::{DeviceOptions, Runtime, calls, device};
+use sprag_ane::runtime::{DeviceOptions, Dispatch, Runtime, calls, device};
 use sprag_ane::schedule::Schedule;
 use sprag_ane::train::fastest;
 
@@ -75,13 +75,23 @@ impl DeviceArgs {
             return Ok((Box::new(Emulator::new(self.chip)), self.chip));
         }
         let cache = context.environment.data_folder().map(|folder| folder.join("sprag").join("ane"));
-        let options = DeviceOptions { direct: self.direct, real_time: self.real_time, cache };
-        let device = device(options).map_err(|error| {
+        let dispatch = match (self.direct, self.real_time) {
+            (true, _) => Dispatch::Direct,
+            (_, true) => Dispatch::RealTime,
+            _ => Dispatch::Standard,
+        };
+        let device = device(DeviceOptions { dispatch, cache }).map_err(|error| {
             Failure::new(error.to_string())
                 .hint("`--emulate` runs the same on an emulator; its times are predictions")
         })?;
         let name = device.about().name;
-        let chip = PROFILES.into_iter().find(|profile| name.contains(profile.name)).unwrap_or_default();
+        let chip = PROFILES.into_iter().find(|profile| name.contains(profile.name)).unwrap_or_else(|| {
+            eprintln!(
+                "note: nobody told the limits of {name}; programs are written as for {}",
+                self.chip.name
+            );
+            self.chip
+        });
         Ok((device, chip))
     }
 }
@@ -212,7 +222,7 @@ fn predict(args: PredictArgs) -> anyhow::Result<ExitCode> {
         true => Schedule::published(&config).map_err(|error| Failure::new(error.to_string()))?,
         false => fastest(&config, &args.chip).map_err(|error| Failure::new(error.to_string()))?.0,
     };
-    let time = step_time(&schedule, &config, &rates, &M4_MAX_HOST);
+    let time = step_time(&schedule, &config, &rates, &M4_MAX_HOST)?;
     let kernels: Vec<(String, Work, f64)> = schedule
         .kernels()
         .flat_map(|kernel| {
@@ -265,7 +275,12 @@ fn predict(args: PredictArgs) -> anyhow::Result<ExitCode> {
         milliseconds(time.head),
         milliseconds(time.copies)
     ))?;
-    println_or_stop("docs/ane.md says how far such predictions are from what was published")?;
+    let rows = rows::rows();
+    println_or_stop(&format!(
+        "of {} published rows of the M4 family each, left out of the fit, is predicted with a median error of {:.0} %; docs/ane.md",
+        rows.len(),
+        fit::median_error(&fit::left_out(&rows)) * 100.0
+    ))?;
     Ok(ExitCode::Success)
 }
 

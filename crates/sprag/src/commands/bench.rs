@@ -20,6 +20,7 @@ use crate::context::Context;
 use crate::error::Failure;
 use crate::exit_code::ExitCode;
 use crate::numbers;
+use crate::ui::live::Live;
 use crate::ui::tame;
 
 /// Part of what memory gave above which a rate is called impossible: less may be the machine's own scatter.
@@ -103,19 +104,15 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     let wanted = wanted(args)?;
     let mut measured = Vec::new();
     let mut failures = Vec::new();
+    let mut live = Live::new(context.terminal);
     for one in &wanted {
-        if context.terminal.live {
-            // Progress that cannot be shown costs nothing.
-            let _ = write!(std::io::stderr(), "\r\u{1b}[Kmeasuring {} ...", tame(&one.shown()));
-        }
+        live.show(&format!("measuring {} ...", one.shown()));
         match measure(one, &model, &plan, context) {
             Ok(found) => measured.push(found),
             Err(error) => failures.push((one.shown(), format!("{error:#}"), error)),
         }
     }
-    if context.terminal.live {
-        let _ = write!(std::io::stderr(), "\r\u{1b}[K");
-    }
+    live.wipe();
     // With nothing to show, the first reason is the answer.
     if measured.is_empty()
         && let Some((_, _, error)) = failures.pop()

@@ -1,6 +1,6 @@
 //! `sprag init`: write a task to begin with.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use sprag_engine::record::{Budget, Direction};
@@ -185,13 +185,7 @@ fn ane(args: AneArgs, context: &Context) -> anyhow::Result<ExitCode> {
         Ane { dir: dir.clone(), config: args.config, chip: args.chip, train, on_device: args.on_device };
     template::ane::write(&ane, context)?;
     let run = format!("{} run --task {}", context.program_word(), quoted(&args.dir.to_string_lossy()));
-    if args.json {
-        print_json(&json!({ "dir": dir, "next": [run] }))?;
-        return Ok(ExitCode::Success);
-    }
-    println_or_stop(&format!("wrote the task to {}", dir.display()))?;
-    println_or_stop(&format!("next: {run}"))?;
-    Ok(ExitCode::Success)
+    written(&dir, &run, args.json)
 }
 
 /// Writes a task around a command: the example's own, or the person's.
@@ -208,7 +202,12 @@ fn command(args: CommandArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let task = quoted(&args.dir.to_string_lossy());
     let proposer = if own.is_some() { "command:YOUR-AGENT" } else { "command:sh propose.sh" };
     let run = format!("{program} run --task {task} --proposer '{proposer}' --trials 8");
-    if args.json {
+    written(&dir, &run, args.json)
+}
+
+/// Says where a task is and what comes next.
+fn written(dir: &Path, run: &str, json: bool) -> anyhow::Result<ExitCode> {
+    if json {
         print_json(&json!({ "dir": dir, "next": [run] }))?;
         return Ok(ExitCode::Success);
     }
@@ -218,7 +217,7 @@ fn command(args: CommandArgs, context: &Context) -> anyhow::Result<ExitCode> {
 }
 
 /// A path without `x/..` in it, for people.
-fn tidy(path: &std::path::Path) -> PathBuf {
+fn tidy(path: &Path) -> PathBuf {
     let mut tidy = PathBuf::new();
     for part in path.components() {
         match part {

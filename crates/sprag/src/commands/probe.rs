@@ -1,6 +1,5 @@
 //! `sprag probe`: what this machine really does.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use crate::context::Context;
 use crate::exit_code::ExitCode;
 use crate::machine::products::Products;
 use crate::machine::{changes, file, page, words};
+use crate::ui::live::Live;
 
 /// Measure what this machine really does, beside what is presented
 ///
@@ -61,16 +61,9 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     let products = Products::default();
     let multiply = |shape: [u32; 3], precision: &str, time: Duration| products.rate(shape, precision, time);
     let options = Options { effort, folder: folder.clone(), multiply: Some(&multiply) };
-    let told = context.terminal.live;
-    let mut found = probe(&options, &mut |step| {
-        if told {
-            // Progress that cannot be shown costs nothing.
-            let _ = write!(std::io::stderr(), "\r\u{1b}[Kmeasuring {step} ...");
-        }
-    });
-    if told {
-        let _ = write!(std::io::stderr(), "\r\u{1b}[K");
-    }
+    let mut live = Live::new(context.terminal);
+    let mut found = probe(&options, &mut |step| live.show(&format!("measuring {step} ...")));
+    live.wipe();
     // Another command's, and not measured again here.
     found.neural_engine = earlier.as_ref().and_then(|earlier| earlier.neural_engine.clone());
     let changed = earlier.as_ref().map(|earlier| changes::changes(earlier, &found));

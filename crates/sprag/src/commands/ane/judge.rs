@@ -78,21 +78,27 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     let params = Params::random(&config, args.seed);
     let mut options = Options { learning_rate: 2e-3, warmup: 20, ..Options::default() };
     let began = Instant::now();
-    let mut trainer = Trainer::new(runtime.as_ref(), &config, options.clone(), params, schedule)?;
+    let mut trainer = match Trainer::new(runtime.as_ref(), &config, options.clone(), params, schedule) {
+        Ok(trainer) => trainer,
+        // The device may refuse what no source has told of.
+        Err(error @ TrainError::Runtime(_)) => return invalid("protocol", error.to_string()),
+        Err(error) => return Err(error.into()),
+    };
     // Learning rates fall over as many steps as fit: a few are timed, which count.
     const TIMED: u64 = 4;
-    let step = |trainer: &mut Trainer, text: &mut Text| -> anyhow::Result<Option<String>> {
+    let step = |trainer: &mut Trainer, text: &mut Text| -> anyhow::Result<Option<(&str, String)>> {
         match trainer.step(&text.batch(ROWS)?) {
             Ok(_) => Ok(None),
             Err(error @ (TrainError::Diverged { .. } | TrainError::Gradients(_))) => {
-                Ok(Some(error.to_string()))
+                Ok(Some(("diverged", error.to_string())))
             }
+            Err(error @ TrainError::Runtime(_)) => Ok(Some(("protocol", error.to_string()))),
             Err(error) => Err(error.into()),
         }
     };
     for _ in 0..TIMED {
-        if let Some(why) = step(&mut trainer, &mut text)? {
-            return invalid("diverged", why);
+        if let Some((reason, why)) = step(&mut trainer, &mut text)? {
+            return invalid(reason, why);
         }
     }
     let each = began.elapsed().as_secs_f64() / TIMED as f64;
@@ -100,8 +106,8 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     options.warmup = options.warmup.min(options.steps / 10);
     trainer.set_options(options);
     while began.elapsed().as_secs_f64() < budget {
-        if let Some(why) = step(&mut trainer, &mut text)? {
-            return invalid("diverged", why);
+        if let Some((reason, why)) = step(&mut trainer, &mut text)? {
+            return invalid(reason, why);
         }
     }
     facts["steps"] = json!(trainer.progress().step);

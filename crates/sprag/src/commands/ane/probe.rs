@@ -1,6 +1,5 @@
 //! `sprag ane probe`: what the Neural Engine does; on the emulator what is predicted of it.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use serde_json::json;
@@ -15,6 +14,7 @@ use crate::exit_code::ExitCode;
 use crate::machine::file;
 use crate::report::html::begin;
 use crate::report::plot::{escape, machine as pictures};
+use crate::ui::live::Live;
 
 /// Probe the Neural Engine: floor of a dispatch, peaks, chains by depth, where fast memory ends, bytes, widths
 ///
@@ -43,16 +43,9 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     let (runtime, _) = args.device.open(context)?;
     let effort = if args.quick { Effort::Quick } else { Effort::Normal };
-    let told = context.terminal.live;
-    let found = probe(runtime.as_ref(), effort, &mut |step| {
-        if told {
-            // Progress that cannot be shown costs nothing.
-            let _ = write!(std::io::stderr(), "\r\u{1b}[Kmeasuring {step} ...");
-        }
-    })?;
-    if told {
-        let _ = write!(std::io::stderr(), "\r\u{1b}[K");
-    }
+    let mut live = Live::new(context.terminal);
+    let found = probe(runtime.as_ref(), effort, &mut |step| live.show(&format!("measuring {step} ...")))?;
+    live.wipe();
     let kept = NeuralEngine {
         name: found.name.clone(),
         predicted: found.predicted,

@@ -98,8 +98,7 @@ pub struct Text {
     compact: Option<Compact>,
     seq_len: usize,
     /// Batches that were drawn.
-    pub drawn: u64,
-    seed: u64,
+    drawn: u64,
 }
 
 impl Text {
@@ -108,7 +107,7 @@ impl Text {
         let prepared = Prepared::open(dir)?;
         let train = Loader::new(&prepared.split(Split::Train)?, seed);
         let val = prepared.split(Split::Val)?;
-        Ok(Text { prepared, train, val, compact: None, seq_len, drawn: 0, seed })
+        Ok(Text { prepared, train, val, compact: None, seq_len, drawn: 0 })
     }
 
     /// Rows of the model's embedding.
@@ -128,7 +127,7 @@ impl Text {
             }
         });
         let ids = seen.iter().enumerate().filter(|(_, seen)| **seen).map(|(id, _)| id as u32);
-        self.compact = Some(Compact::of(ids));
+        self.compact = Some(Compact::from_ids(ids.collect()));
         Ok(())
     }
 
@@ -210,9 +209,9 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     let about = runtime.about();
     let mut trainer = Trainer::new(runtime.as_ref(), &config, options, params, schedule)?;
     if let Some(state) = &state {
-        trainer.resume(state.progress());
+        trainer.resume(state.progress);
         // Batches that were served before come no more.
-        for _ in 0..state.drawn {
+        for _ in 0..state.data.drawn {
             text.batch(usize::from(args.grad_accum))?;
         }
     }
@@ -240,6 +239,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
         };
         println_or_stop(&times)?;
     }
+    let mut saved = trainer.progress().step;
     let began = Instant::now();
     while trainer.progress().step < args.steps && !interrupt.happened() {
         let batch = text.batch(usize::from(args.grad_accum))?;
@@ -251,11 +251,14 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
         };
         say(&args, &report, bpb, &trainer, began)?;
         if whole && let Some(path) = &args.checkpoint {
-            save(path, &trainer, &text, args.steps)?;
+            save(path, &trainer, &text, &args)?;
+            saved = report.step;
         }
     }
-    if let Some(path) = &args.checkpoint {
-        save(path, &trainer, &text, args.steps)?;
+    if let Some(path) = &args.checkpoint
+        && saved != trainer.progress().step
+    {
+        save(path, &trainer, &text, &args)?;
     }
     if let Some(path) = &args.export {
         weights::export(path, &config, trainer.params(), trainer.options().softcap)?;
@@ -306,34 +309,42 @@ fn begin(args: &Args, config: &mut Config, text: &Text) -> anyhow::Result<Params
 
 /// A checkpoint and the command line must mean the same run.
 fn agree(args: &Args, state: &State, config: &mut Config, text: &mut Text) -> anyhow::Result<()> {
-    let own = state.config();
-    let differs = |what: &str, own: String, asked: String| {
-        Failure::new(format!("the checkpoint has {what} {own}, and {asked} is asked for"))
+    let (own, data) = (state.config.clone(), &state.data);
+    let compact =
+        |is: bool| if is { "rows for its own tokens alone" } else { "rows for all tokens" }.to_owned();
+    let pairs = [
+        (
+            "the configuration",
+            own.name.clone(),
+            if args.from_public.is_some() { own.name.clone() } else { config.name.clone() },
+        ),
+        ("the seed", data.seed.to_string(), args.seed.to_string()),
+        ("a schedule of steps", data.steps.to_string(), args.steps.to_string()),
+        ("sequences a step:", data.rows.to_string(), args.grad_accum.to_string()),
+        ("a vocabulary with", compact(!data.vocabulary.is_empty()), compact(args.compact)),
+        ("tokens a sequence:", own.seq_len.to_string(), text.seq_len.to_string()),
+    ];
+    if let Some((what, own, asked)) = pairs.iter().find(|(_, own, asked)| own != asked) {
+        return Err(Failure::new(format!("the checkpoint has {what} {own}, and {asked} is asked for"))
             .hint("give the options of the run that made it, or another --checkpoint")
-    };
-    if own.name != config.name && args.from_public.is_none() {
-        return Err(differs("the configuration", own.name, config.name.clone()).into());
+            .into());
     }
-    if state.seed != args.seed {
-        return Err(differs("the seed", state.seed.to_string(), args.seed.to_string()).into());
+    if !data.vocabulary.is_empty() {
+        text.compact = Some(Compact::from_ids(data.vocabulary.clone()));
     }
-    if state.steps != args.steps {
-        return Err(differs("a schedule of steps", state.steps.to_string(), args.steps.to_string()).into());
-    }
-    if !state.vocabulary.is_empty() {
-        text.compact = Some(Compact::from_ids(state.vocabulary.clone()));
-    }
-    if own.vocab < text.vocab() || own.seq_len != text.seq_len {
-        return Err(differs("a vocabulary of", own.vocab.to_string(), text.vocab().to_string()).into());
+    if own.vocab < text.vocab() {
+        let problem = format!("the checkpoint has {} ids, and the data {}", own.vocab, text.vocab());
+        return Err(Failure::new(problem).hint("give the data that it was made with").into());
     }
     *config = own;
     Ok(())
 }
 
-fn save(path: &Path, trainer: &Trainer, text: &Text, steps: u64) -> Result<(), TrainError> {
+fn save(path: &Path, trainer: &Trainer, text: &Text, args: &Args) -> Result<(), TrainError> {
     let vocabulary = text.compact.as_ref().map(|compact| compact.ids().to_vec()).unwrap_or_default();
-    let drawn = Drawn { drawn: text.drawn, seed: text.seed, steps, vocabulary };
-    checkpoint::save(path, trainer.params(), &State::new(trainer.config(), trainer.progress(), drawn))
+    let rows = usize::from(args.grad_accum);
+    let data = Drawn { drawn: text.drawn, rows, seed: args.seed, steps: args.steps, vocabulary };
+    checkpoint::save(path, trainer.params(), &State::new(trainer.config(), trainer.progress(), data))
 }
 
 fn line(value: serde_json::Value) -> anyhow::Result<()> {
