@@ -32,15 +32,15 @@ fn main() {
     let options = Options::default();
     let params = Params::random(&config, 1);
     let emulator = Emulator::new(Profile::default());
-    let (schedule, _) = fastest(&config, &Profile::default()).expect("a schedule that an M4 takes");
+    let (recipe, _) = fastest(&config, &Profile::default()).expect("a recipe that an M4 takes");
     println!(
-        "{name}: {} parameters, {} tokens, {rows} rows a step, schedule {}",
+        "{name}: {} parameters, {} tokens, {rows} rows a step, recipe {}",
         config.parameters(),
         config.seq_len,
-        schedule.name
+        recipe.name
     );
     let mut ours =
-        Trainer::new(&emulator, &config, options.clone(), params.clone(), schedule).expect("a trainer");
+        Trainer::new(&emulator, &config, options.clone(), params.clone(), recipe).expect("a trainer");
     let device = Device::default().autodiff();
     let mut theirs = decoder::decoder(&config, &params, options.softcap, &device);
     let mut random = Random(2);

@@ -1,4 +1,4 @@
-//! Judges another schedule: whether it computes the same function as ours, on numbers that it never saw, and how long a step with
+//! Judges another recipe: whether it computes the same function as ours, on numbers that it never saw, and how long a step with
 //! it is predicted to take. Whoever wrote it has no part in this.
 
 use std::cmp::Ordering;
@@ -10,7 +10,7 @@ use crate::emulator::cost::rows::{M4_MAX_HOST, StepTime, step_time};
 use crate::graphs::Rotary;
 use crate::mil::{Effect, Shows, lint_for};
 use crate::profile::Profile;
-use crate::schedule::{Fused, Schedule};
+use crate::recipe::{Fused, Recipe};
 use crate::train::params::{Group, Params, Random};
 use crate::train::{Options, TrainError, Trainer};
 
@@ -18,7 +18,7 @@ use crate::train::{Options, TrainError, Trainer};
 /// programs differ by, which is the rounding of halves.
 pub const NEAR: (f64, f64) = (2e-3, 2e-2);
 
-/// What a schedule is worth.
+/// What a recipe is worth.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judgement {
     /// How far its loss is from ours, in parts of it.
@@ -27,13 +27,13 @@ pub struct Judgement {
     pub gradients_apart: f64,
     /// Predicted time of a step of one sequence.
     pub time: StepTime,
-    /// The same of our plain schedule.
+    /// The same of our plain recipe.
     pub ours: StepTime,
     /// Dispatches a layer.
     pub dispatches: usize,
 }
 
-/// Why a schedule is worth nothing.
+/// Why a recipe is worth nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum Rejected {
     /// It makes no sense, or the chip refuses it.
@@ -65,22 +65,17 @@ fn awake(config: &Config, seed: u64) -> Params {
     params
 }
 
-/// Rows of the embedding that judging takes: the head is no part of a schedule.
+/// Rows of the embedding that judging takes: the head is no part of a recipe.
 const VOCABULARY: usize = 512;
 
-/// Judges a schedule of a model: all of it is executed, and its step is predicted.
+/// Judges a recipe of a model: all of it is executed, and its step is predicted.
 ///
 /// # Errors
 /// When it makes no sense, the chip refuses a program or spoils it in silence, or it computes something else.
-pub fn judge(
-    schedule: &Schedule,
-    full: &Config,
-    profile: &Profile,
-    seed: u64,
-) -> Result<Judgement, Rejected> {
+pub fn judge(recipe: &Recipe, full: &Config, profile: &Profile, seed: u64) -> Result<Judgement, Rejected> {
     full.check().map_err(TrainError::from)?;
-    schedule.check(full).map_err(TrainError::from)?;
-    for kernel in schedule.kernels() {
+    recipe.check(full).map_err(TrainError::from)?;
+    for kernel in recipe.kernels() {
         let program = profile.dialect(&kernel.graph.program);
         // Late slices (R36) spoil large numbers alone: whether they do here is seen when it is executed.
         let hard = lint_for(&program, profile).into_iter().find(|found| {
@@ -93,21 +88,21 @@ pub fn judge(
     let config = &Config { vocab: full.vocab.min(VOCABULARY), ..full.clone() };
     let plain = || {
         let rotary = if profile.refuses.contains(&"R31") { Rotary::Permute } else { Rotary::Join };
-        Schedule::new(full, rotary, Fused::default()).map_err(TrainError::from)
+        Recipe::new(full, rotary, Fused::default()).map_err(TrainError::from)
     };
     let mut random = Random(seed);
     let sequence: Vec<u32> =
         (0..=config.seq_len).map(|_| (random.bits() % config.vocab as u64) as u32).collect();
-    let run = |schedule: Schedule| -> Result<(f64, Params), TrainError> {
+    let run = |recipe: Recipe| -> Result<(f64, Params), TrainError> {
         let emulator = Emulator::new(*profile);
         let options = Options { loss_scale: 128.0, ..Options::default() };
-        let mut trainer = Trainer::new(&emulator, config, options, awake(config, seed), schedule)?;
+        let mut trainer = Trainer::new(&emulator, config, options, awake(config, seed), recipe)?;
         let (loss, _) = trainer.accumulate(&sequence, 1.0)?;
         Ok((loss, trainer.into_params()))
     };
     let ours = plain()?;
     let (expected, reference) = run(ours.clone())?;
-    let (loss, found) = run(schedule.clone())?;
+    let (loss, found) = run(recipe.clone())?;
     let loss_apart = (loss / expected - 1.0).abs();
     // What is no number is not near.
     if !matches!(loss_apart.partial_cmp(&NEAR.0), Some(Ordering::Less | Ordering::Equal)) {
@@ -126,28 +121,28 @@ pub fn judge(
         gradients_apart = f64::max(gradients_apart, apart);
     }
     let rates = Rates::of_chip(profile);
-    let predicted = |schedule| step_time(schedule, full, &rates, &M4_MAX_HOST).map_err(TrainError::from);
-    let (time, ours) = (predicted(schedule)?, predicted(&ours)?);
-    Ok(Judgement { loss_apart, gradients_apart, time, ours, dispatches: schedule.kernels().count() })
+    let predicted = |recipe| step_time(recipe, full, &rates, &M4_MAX_HOST).map_err(TrainError::from);
+    let (time, ours) = (predicted(recipe)?, predicted(&ours)?);
+    Ok(Judgement { loss_apart, gradients_apart, time, ours, dispatches: recipe.kernels().count() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schedule::{Gain, Host, Node};
+    use crate::recipe::{Gain, Host, Node};
 
-    fn schedule(fused: Fused) -> (Config, Schedule) {
+    fn recipe(fused: Fused) -> (Config, Recipe) {
         let config = Config::of("tiny").unwrap();
-        let schedule = Schedule::new(&config, Rotary::Join, fused).unwrap();
-        (config, schedule)
+        let recipe = Recipe::new(&config, Rotary::Join, fused).unwrap();
+        (config, recipe)
     }
 
     #[test]
     fn fewer_dispatches_are_predicted_to_be_faster_and_are_the_same_function() {
-        let (config, schedule) = schedule(Fused { attention_output: true, projections: true });
-        let found = judge(&schedule, &config, &Profile::default(), 7).unwrap();
+        let (config, recipe) = recipe(Fused { attention_output: true, projections: true });
+        let found = judge(&recipe, &config, &Profile::default(), 7).unwrap();
         assert!(found.time.seconds() < found.ours.seconds() && found.dispatches == 8, "{found:?}");
-        let published = Schedule::published(&config).unwrap();
+        let published = Recipe::published(&config).unwrap();
         let found = judge(&published, &config, &Profile::default(), 7).unwrap();
         assert!(found.dispatches == 10 && found.gradients_apart < NEAR.1 / 2.0, "{found:?}");
     }
@@ -155,7 +150,7 @@ mod tests {
     #[test]
     fn another_function_is_worth_nothing() {
         let profile = Profile::default();
-        let (config, mut wrong) = schedule(Fused::default());
+        let (config, mut wrong) = recipe(Fused::default());
         // Queries are not turned back.
         for node in &mut wrong.backward {
             if let Node::Host(Host::TurnBack { x, out }) = node {
@@ -165,17 +160,17 @@ mod tests {
         let error = judge(&wrong, &config, &profile, 7).unwrap_err().to_string();
         assert!(error.contains("another function"), "{error}");
         // A gain's gradient is next to nothing beside the embedding's: one from the wrong values is found all the same.
-        let (config, mut shifted) = schedule(Fused::default());
+        let (config, mut shifted) = recipe(Fused::default());
         for node in &mut shifted.backward {
             if let Node::Host(Host::NormBackward { gain: Gain::Mlp, dy, .. }) = node {
                 "d_next".clone_into(dy);
             }
         }
         assert!(judge(&shifted, &config, &profile, 7).unwrap_err().to_string().contains("its gradient of"));
-        let (config, mut without) = schedule(Fused::default());
+        let (config, mut without) = recipe(Fused::default());
         without.forward.remove(0);
         assert!(judge(&without, &config, &profile, 7).is_err());
-        let (config, joined) = schedule(Fused::default());
+        let (config, joined) = recipe(Fused::default());
         let error = judge(&joined, &config, &Profile::of("M1").unwrap(), 7).unwrap_err().to_string();
         assert!(error.contains("R01"), "{error}");
     }

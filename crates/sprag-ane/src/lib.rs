@@ -17,7 +17,7 @@ pub mod mil;
 #[cfg(feature = "run")]
 pub mod probe;
 pub mod profile;
+pub mod recipe;
 pub mod runtime;
-pub mod schedule;
 #[cfg(feature = "run")]
 pub mod train;

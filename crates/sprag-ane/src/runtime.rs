@@ -327,7 +327,9 @@ pub fn check_surfaces(
                 surfaces.len()
             )));
         }
-        for (port, surface) in ports.iter().zip(surfaces).filter(|(port, own)| own.bytes() < port.bytes()) {
+        if let Some((port, surface)) =
+            ports.iter().zip(surfaces).find(|(port, own)| own.bytes() < port.bytes())
+        {
             return Err(RuntimeError::Surfaces(format!(
                 "{what} `{}` is {} and takes {} bytes, and its surface has {}",
                 port.name,

@@ -27,8 +27,8 @@ use crate::emulator::cost::{Rates, Work};
 use crate::graphs::Rotary;
 use crate::mil::TypeError;
 use crate::profile::Profile;
+use crate::recipe::{Fused, Recipe, RecipeError};
 use crate::runtime::{Runtime, RuntimeError};
-use crate::schedule::{Fused, Schedule, ScheduleError};
 use head::Head;
 use layers::{Layers, Times, Value, Values, transposed};
 use params::{Group, Params};
@@ -52,7 +52,7 @@ pub struct Options {
     pub clip_norm: f64,
     /// Steps over which the learning rate rises.
     pub warmup: u64,
-    /// Steps of the whole run, over which it falls as a cosine. The schedule must be as long as the run.
+    /// Steps of the whole run, over which it falls as a cosine. It must be as long as the run is.
     pub steps: u64,
     /// Where it ends, in units of the peak.
     pub last_rate: f64,
@@ -108,9 +108,9 @@ pub enum TrainError {
     /// A program makes no sense.
     #[error(transparent)]
     Types(#[from] TypeError),
-    /// A schedule makes no sense.
+    /// A recipe makes no sense.
     #[error(transparent)]
-    Schedule(#[from] ScheduleError),
+    Recipe(#[from] RecipeError),
     /// The runtime refused or failed.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
@@ -253,10 +253,10 @@ impl Trainer {
         config: &Config,
         options: Options,
         params: Params,
-        schedule: Schedule,
+        recipe: Recipe,
     ) -> Result<Trainer, TrainError> {
         config.check()?;
-        let layers = Layers::new(runtime, schedule, config)?;
+        let layers = Layers::new(runtime, recipe, config)?;
         let head = match options.head_on_device {
             true => Some(Head::new(runtime, config, options.softcap)?),
             false => None,
@@ -324,8 +324,8 @@ impl Trainer {
     }
 
     /// How layers are computed.
-    pub fn schedule(&self) -> &Schedule {
-        self.layers.schedule()
+    pub fn recipe(&self) -> &Recipe {
+        self.layers.recipe()
     }
 
     fn stage(&mut self) -> Result<(), TrainError> {
@@ -570,20 +570,20 @@ impl Trainer {
     }
 }
 
-/// The schedule that is predicted to be the fastest on a chip, among all ways of joining programs; programs that the chip refuses
+/// The recipe that is predicted to be the fastest on a chip, among all ways of joining programs; programs that the chip refuses
 /// do not count.
 ///
 /// # Errors
 /// When none is taken: why the last was not.
-pub fn fastest(config: &Config, profile: &Profile) -> Result<(Schedule, f64), TrainError> {
+pub fn fastest(config: &Config, profile: &Profile) -> Result<(Recipe, f64), TrainError> {
     config.check()?;
     let rates = Rates::of_chip(profile);
-    let mut best: Option<(Schedule, f64)> = None;
+    let mut best: Option<(Recipe, f64)> = None;
     let mut refused = None;
     for fused in Fused::ALL {
         for rotary in [Rotary::Join, Rotary::Permute] {
-            let schedule = Schedule::new(config, rotary, fused)?;
-            let findings = schedule.kernels().flat_map(|kernel| {
+            let recipe = Recipe::new(config, rotary, fused)?;
+            let findings = recipe.kernels().flat_map(|kernel| {
                 let program = profile.dialect(&kernel.graph.program);
                 crate::mil::lint_for(&program, profile)
             });
@@ -594,9 +594,9 @@ pub fn fastest(config: &Config, profile: &Profile) -> Result<(Schedule, f64), Tr
                 refused = Some(finding);
                 continue;
             }
-            let seconds = predicted(&schedule, &rates);
+            let seconds = predicted(&recipe, &rates);
             if best.as_ref().is_none_or(|(_, least)| seconds < *least) {
-                best = Some((schedule, seconds));
+                best = Some((recipe, seconds));
             }
         }
     }
@@ -604,14 +604,14 @@ pub fn fastest(config: &Config, profile: &Profile) -> Result<(Schedule, f64), Tr
         let why = refused.map_or_else(String::new, |finding| finding.to_string());
         TrainError::Runtime(RuntimeError::Compile {
             code: crate::runtime::CompileCode::CompilationFailure,
-            detail: format!("{} takes no schedule of `{}`: {why}", profile.name, config.name),
+            detail: format!("{} takes no recipe of `{}`: {why}", profile.name, config.name),
         })
     })
 }
 
 /// Predicted device seconds of a layer, forth and back.
-pub fn predicted(schedule: &Schedule, rates: &Rates) -> f64 {
-    let functions = schedule.kernels().flat_map(|kernel| &kernel.graph.program.functions);
+pub fn predicted(recipe: &Recipe, rates: &Rates) -> f64 {
+    let functions = recipe.kernels().flat_map(|kernel| &kernel.graph.program.functions);
     functions.map(|function| rates.seconds(&Work::of(function))).sum()
 }
 

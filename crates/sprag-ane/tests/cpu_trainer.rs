@@ -10,7 +10,7 @@ use sprag_ane::config::Config;
 use sprag_ane::emulator::Emulator;
 use sprag_ane::graphs::Rotary;
 use sprag_ane::profile::Profile;
-use sprag_ane::schedule::{Fused, Schedule};
+use sprag_ane::recipe::{Fused, Recipe};
 use sprag_ane::train::params::{Params, Random};
 use sprag_ane::train::weights::export;
 use sprag_ane::train::{Options, Trainer};
@@ -27,8 +27,8 @@ fn config(kv: usize) -> Config {
 }
 
 fn trainer(config: &Config, options: &Options, params: Params) -> Trainer {
-    let schedule = Schedule::new(config, Rotary::Join, Fused::default()).unwrap();
-    Trainer::new(&Emulator::new(Profile::default()), config, options.clone(), params, schedule).unwrap()
+    let recipe = Recipe::new(config, Rotary::Join, Fused::default()).unwrap();
+    Trainer::new(&Emulator::new(Profile::default()), config, options.clone(), params, recipe).unwrap()
 }
 
 /// Bytes of this repository's own documents: real text.

@@ -91,7 +91,7 @@ fn training_on_the_emulator_learns_resumes_and_calls_its_times_predicted() {
         "--steps",
         "61",
     ]);
-    assert!(wrong.status == 1 && wrong.err.contains("schedule of steps 60"), "{}", wrong.err);
+    assert!(wrong.status == 1 && wrong.err.contains("a run of steps: 60"), "{}", wrong.err);
     let rows = [
         &["ane", "train", "--emulate", "--data", &data, "--checkpoint", &checkpoint, "--steps", "60"][..],
         &["--grad-accum", "3"],
@@ -155,30 +155,30 @@ fn predictions_probes_and_the_doctor_never_claim_to_have_measured() {
 }
 
 #[test]
-fn a_schedule_is_judged_by_what_it_computes() {
+fn a_recipe_is_judged_by_what_it_computes() {
     let place = Place::empty();
-    let folder = place.path("schedule");
+    let folder = place.path("recipe");
     fs::create_dir(&folder).unwrap();
     let config = sprag_ane::config::Config::of("tiny").unwrap();
     let rotary = sprag_ane::graphs::Rotary::Join;
-    let mut schedule =
-        sprag_ane::schedule::Schedule::new(&config, rotary, sprag_ane::schedule::Fused::default()).unwrap();
-    let judge = |schedule: &sprag_ane::schedule::Schedule| -> Value {
-        schedule.write(&folder).unwrap();
+    let mut recipe =
+        sprag_ane::recipe::Recipe::new(&config, rotary, sprag_ane::recipe::Fused::default()).unwrap();
+    let judge = |recipe: &sprag_ane::recipe::Recipe| -> Value {
+        recipe.write(&folder).unwrap();
         let folder = folder.to_string_lossy().into_owned();
-        let words = ["ane", "judge", "--emulate", "--config", "tiny", "--seed", "5", "--schedule", &folder];
+        let words = ["ane", "judge", "--emulate", "--config", "tiny", "--seed", "5", "--recipe", &folder];
         serde_json::from_str(place.done(&words).out.trim()).unwrap()
     };
-    let good = judge(&schedule);
+    let good = judge(&recipe);
     assert_eq!(good["type"], "score", "{good}");
     assert!(
         good["value"].as_f64().unwrap() > 0.0 && good["facts"]["gradients_apart"].as_f64() == Some(0.0),
         "{good}"
     );
-    schedule.backward.retain(|node| node.name() != "weight gradient");
-    let bad = judge(&schedule);
+    recipe.backward.retain(|node| node.name() != "weight gradient");
+    let bad = judge(&recipe);
     assert!(bad["type"] == "invalid" && bad["detail"].as_str().unwrap().contains("gradient"), "{bad}");
-    fs::write(folder.join("schedule.json"), "{").unwrap();
+    fs::write(folder.join("recipe.json"), "{").unwrap();
     let words = [
         "ane",
         "judge",
@@ -187,7 +187,7 @@ fn a_schedule_is_judged_by_what_it_computes() {
         "tiny",
         "--seed",
         "5",
-        "--schedule",
+        "--recipe",
         &folder.to_string_lossy(),
     ];
     let torn: Value = serde_json::from_str(place.done(&words).out.trim()).unwrap();

@@ -10,9 +10,7 @@
 use sprag_ane::config::Config;
 use sprag_ane::graphs::{Graphs, Rotary};
 use sprag_ane::mil::{Builder, Program, Scalar, TypeError};
-use sprag_ane::schedule::{
-    Gain, Host, Kernel, Node, Schedule, Weight, beside, stacked, turned, value, weight,
-};
+use sprag_ane::recipe::{Gain, Host, Kernel, Node, Recipe, Weight, beside, stacked, turned, value, weight};
 
 // --- Fusion ---
 
@@ -37,10 +35,10 @@ const SWIGLU_BACKWARD_ON_DEVICE: bool = false;
 const ROTARY_BY_PRODUCT: bool = false;
 
 /// The layer.
-pub fn schedule(config: &Config) -> Result<Schedule, TypeError> {
+pub fn recipe(config: &Config) -> Result<Recipe, TypeError> {
     let rotary = if ROTARY_BY_PRODUCT { Rotary::Permute } else { Rotary::Join };
     let graphs = Graphs::new(config, rotary);
-    Ok(Schedule {
+    Ok(Recipe {
         name: "layer".to_owned(),
         forward: forward(config, &graphs)?,
         backward: backward(config, &graphs)?,

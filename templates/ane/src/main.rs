@@ -1,4 +1,4 @@
-//! Writes the schedule of `layer.rs` as files, which the evaluator reads once this has ended. Fixed: an agent edits `layer.rs`.
+//! Writes the recipe of `layer.rs` as files, which the evaluator reads once this has ended. Fixed: an agent edits `layer.rs`.
 
 mod layer;
 
@@ -10,9 +10,9 @@ use sprag_ane::config::Config;
 fn write(config: &str, folder: &str) -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::of(config)?;
     std::fs::create_dir_all(folder)?;
-    let schedule = layer::schedule(&config)?;
-    schedule.check(&config)?;
-    Ok(schedule.write(Path::new(folder))?)
+    let recipe = layer::recipe(&config)?;
+    recipe.check(&config)?;
+    Ok(recipe.write(Path::new(folder))?)
 }
 
 fn main() -> ExitCode {
@@ -35,10 +35,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_schedule_fits_every_configuration() {
+    fn the_recipe_fits_every_configuration() {
         for name in sprag_ane::config::NAMES {
             let config = Config::of(name).unwrap();
-            assert_eq!(layer::schedule(&config).unwrap().check(&config), Ok(()), "{name}");
+            assert_eq!(layer::recipe(&config).unwrap().check(&config), Ok(()), "{name}");
         }
     }
 }

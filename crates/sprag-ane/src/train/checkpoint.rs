@@ -46,7 +46,7 @@ pub struct Drawn {
     pub rows: usize,
     /// The seed of their order.
     pub seed: u64,
-    /// Length of the schedule in steps.
+    /// Steps over which the learning rate falls.
     pub steps: u64,
     /// Ids of the data that the model has rows for, in the order of its rows; empty for all.
     pub vocabulary: Vec<u32>,

@@ -11,8 +11,8 @@ use super::TrainError;
 use super::layers::{halves, put, transposed, widen};
 use crate::config::Config;
 use crate::graphs::{Graphs, Rotary};
+use crate::recipe::{Part, What};
 use crate::runtime::{Request, Runtime, RuntimeError, Spent, Surface};
-use crate::schedule::{Part, What};
 
 /// Where the head's own parts lie: on the first channel.
 fn at(place: usize) -> Part {

@@ -1,4 +1,4 @@
-//! Executes a schedule on a runtime, layer after layer: surfaces, staging of weights, values forth and back.
+//! Executes a recipe on a runtime, layer after layer: surfaces, staging of weights, values forth and back.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use super::TrainError;
 use super::host::{self, Angles};
 use super::params::{Layer, Params};
 use crate::config::Config;
+use crate::recipe::{Host, Kernel, Node, Part, Recipe, Weight, What};
 use crate::runtime::{Request, Runtime, RuntimeError, Spent, Surface};
-use crate::schedule::{Host, Kernel, Node, Part, Schedule, Weight, What};
 
 /// A value: numbers of the host, or halves as a program gave them.
 #[derive(Clone, Debug)]
@@ -88,11 +88,11 @@ struct Loaded {
     sizes: [usize; 3],
 }
 
-/// All kernels of a schedule, for all layers.
+/// All kernels of a recipe, for all layers.
 pub struct Layers {
-    schedule: Schedule,
+    recipe: Recipe,
     config: Config,
-    /// By place in the schedule: forward nodes, then backward nodes.
+    /// By place in the recipe: forward nodes, then backward nodes.
     loaded: BTreeMap<usize, Loaded>,
     angles: Angles,
     /// Time of the device so far.
@@ -111,14 +111,14 @@ pub struct Owed {
 }
 
 impl Layers {
-    /// Compiles and binds all kernels of a schedule.
+    /// Compiles and binds all kernels of a recipe.
     ///
     /// # Errors
-    /// When the schedule does not fit the model, or the runtime refuses a program.
-    pub fn new(runtime: &dyn Runtime, schedule: Schedule, config: &Config) -> Result<Layers, TrainError> {
-        schedule.check(config)?;
+    /// When the recipe does not fit the model, or the runtime refuses a program.
+    pub fn new(runtime: &dyn Runtime, recipe: Recipe, config: &Config) -> Result<Layers, TrainError> {
+        recipe.check(config)?;
         let mut loaded = BTreeMap::new();
-        for (at, kernel) in nodes(&schedule) {
+        for (at, kernel) in nodes(&recipe) {
             let Node::Kernel(kernel) = kernel else { continue };
             let wrong =
                 || RuntimeError::Surfaces(format!("`{}` has no one input and output", kernel.graph.name));
@@ -139,12 +139,12 @@ impl Layers {
             loaded.insert(at, Loaded { inputs, output, sizes: [channels, places, outputs] });
         }
         let angles = Angles::new(config.head_dim, config.seq_len);
-        Ok(Layers { schedule, config: config.clone(), loaded, angles, times: Times::default() })
+        Ok(Layers { recipe, config: config.clone(), loaded, angles, times: Times::default() })
     }
 
-    /// The schedule.
-    pub fn schedule(&self) -> &Schedule {
-        &self.schedule
+    /// The recipe.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
     }
 
     /// Puts all weights into the inputs that hold them.
@@ -152,7 +152,7 @@ impl Layers {
     /// # Errors
     /// When a surface cannot be written.
     pub fn stage(&self, params: &Params) -> Result<(), TrainError> {
-        for (at, node) in nodes(&self.schedule) {
+        for (at, node) in nodes(&self.recipe) {
             let (Node::Kernel(kernel), Some(loaded)) = (node, self.loaded.get(&at)) else { continue };
             for part in &kernel.parts {
                 let (weight, turned) = match part.what {
@@ -181,7 +181,7 @@ impl Layers {
     /// # Errors
     /// What the runtime says, or numbers that are not finite.
     pub fn forward(&mut self, layer: usize, own: &Layer, values: &mut Values) -> Result<(), TrainError> {
-        for at in 0..self.schedule.forward.len() {
+        for at in 0..self.recipe.forward.len() {
             self.node(at, layer, own, values)?;
         }
         Ok(())
@@ -194,9 +194,8 @@ impl Layers {
         own: &Layer,
         values: &mut Values,
     ) -> Result<Option<Done>, TrainError> {
-        let forward = self.schedule.forward.len();
-        let node =
-            if at < forward { &self.schedule.forward[at] } else { &self.schedule.backward[at - forward] };
+        let forward = self.recipe.forward.len();
+        let node = if at < forward { &self.recipe.forward[at] } else { &self.recipe.backward[at - forward] };
         match node {
             Node::Kernel(kernel) => {
                 if let Some(loaded) = self.loaded.get_mut(&at) {
@@ -221,8 +220,8 @@ impl Layers {
         values: &mut Values,
         owed: &Sender<Owed>,
     ) -> Result<(), TrainError> {
-        let forward = self.schedule.forward.len();
-        for at in forward..forward + self.schedule.backward.len() {
+        let forward = self.recipe.forward.len();
+        for at in forward..forward + self.recipe.backward.len() {
             match self.node(at, layer, params, values)? {
                 Some(Done::Gain(gain, by_gain)) => {
                     let gradient = &mut params.gain_mut(gain).gradient;
@@ -258,19 +257,19 @@ pub fn pay(config: &Config, gradients: &mut Gradients, owed: impl Iterator<Item 
     }
 }
 
-fn nodes(schedule: &Schedule) -> impl Iterator<Item = (usize, &Node)> {
-    schedule.forward.iter().chain(&schedule.backward).enumerate()
+fn nodes(recipe: &Recipe) -> impl Iterator<Item = (usize, &Node)> {
+    recipe.forward.iter().chain(&recipe.backward).enumerate()
 }
 
 /// What the host's work gives besides values.
 enum Done {
     Nothing,
-    Gain(crate::schedule::Gain, Vec<f32>),
+    Gain(crate::recipe::Gain, Vec<f32>),
     Owed(Weight, Arc<Buffer>, Arc<Buffer>),
 }
 
 fn look<'a>(values: &'a Values, name: &str) -> Result<&'a Value, TrainError> {
-    // The schedule was checked; a value that is missing was never given.
+    // The recipe was checked; a value that is missing was never given.
     values.get(name).ok_or_else(|| TrainError::Missing(name.to_owned()))
 }
 

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use sprag_train::kernels::optimiser;
 
 use crate::config::Config;
-use crate::schedule::{Gain, Weight};
+use crate::recipe::{Gain, Weight};
 
 /// A tensor with its gradient and AdamW's moments, all equally long.
 #[derive(Clone, Debug, PartialEq)]

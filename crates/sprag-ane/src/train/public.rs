@@ -22,7 +22,7 @@ pub struct Public {
     pub config: Config,
     /// Parameters with their moments.
     pub params: Params,
-    /// Steps done, and steps of the schedule.
+    /// Steps done, and steps of the whole run.
     pub steps: [u64; 2],
     /// Steps of the optimiser.
     pub updates: u64,

@@ -29,13 +29,13 @@ fn awake(config: &Config, seed: u64) -> Params {
     params
 }
 
-fn trainer(config: &Config, options: Options, schedule: Schedule) -> Trainer {
+fn trainer(config: &Config, options: Options, recipe: Recipe) -> Trainer {
     let emulator = Emulator::new(Profile::default());
-    Trainer::new(&emulator, config, options, awake(config, 5), schedule).unwrap()
+    Trainer::new(&emulator, config, options, awake(config, 5), recipe).unwrap()
 }
 
-fn plain(config: &Config) -> Schedule {
-    Schedule::new(config, Rotary::Join, Fused::default()).unwrap()
+fn plain(config: &Config) -> Recipe {
+    Recipe::new(config, Rotary::Join, Fused::default()).unwrap()
 }
 
 fn mean_loss(trainer: &mut Trainer, sequence: &[u32]) -> f64 {
@@ -87,11 +87,11 @@ fn gradients_are_slopes_of_the_loss() {
 }
 
 #[test]
-fn all_schedules_and_both_heads_give_the_same_gradients() {
+fn all_recipes_and_both_heads_give_the_same_gradients() {
     let config = tiny();
     let sequence = sequence(&config, 2);
-    let run = |schedule: Schedule, head_on_device: bool| {
-        let mut trainer = trainer(&config, Options { head_on_device, ..Options::default() }, schedule);
+    let run = |recipe: Recipe, head_on_device: bool| {
+        let mut trainer = trainer(&config, Options { head_on_device, ..Options::default() }, recipe);
         let (loss, _) = trainer.accumulate(&sequence, 1.0).unwrap();
         let gradients: Vec<f32> =
             trainer.params().named().into_iter().flat_map(|(_, _, param)| param.gradient.clone()).collect();
@@ -102,11 +102,11 @@ fn all_schedules_and_both_heads_give_the_same_gradients() {
     let mut others: Vec<(String, (f64, Vec<f32>))> = Fused::ALL
         .into_iter()
         .flat_map(|fused| {
-            [Rotary::Join, Rotary::Permute].map(|rotary| Schedule::new(&config, rotary, fused).unwrap())
+            [Rotary::Join, Rotary::Permute].map(|rotary| Recipe::new(&config, rotary, fused).unwrap())
         })
-        .map(|schedule| (schedule.name.clone(), run(schedule, false)))
+        .map(|recipe| (recipe.name.clone(), run(recipe, false)))
         .collect();
-    others.push(("published".into(), run(Schedule::published(&config).unwrap(), false)));
+    others.push(("published".into(), run(Recipe::published(&config).unwrap(), false)));
     others.push(("head on the device".into(), run(plain(&config), true)));
     for (name, (own, found)) in others {
         // Logits around 15 are multiples of 0.008 in halves.
@@ -230,14 +230,14 @@ fn the_stream_may_be_beyond_halves() {
     trainer.params_mut().embedding.value.iter_mut().for_each(|value| *value *= 1e6);
     assert!(trainer.evaluate(&sequence(&config, 6)).unwrap().iter().all(|loss| loss.is_finite()));
     // The published program has it in halves.
-    let mut published = self::trainer(&config, Options::default(), Schedule::published(&config).unwrap());
+    let mut published = self::trainer(&config, Options::default(), Recipe::published(&config).unwrap());
     published.params_mut().embedding.value.iter_mut().for_each(|value| *value *= 1e6);
     let error = published.evaluate(&sequence(&config, 6)).unwrap_err();
     assert!(matches!(error, TrainError::NotFinite { back: false, .. }), "{error}");
 }
 
 #[test]
-fn the_fastest_schedule_is_one_that_the_chip_takes() {
+fn the_fastest_recipe_is_one_that_the_chip_takes() {
     let config = Config::of("gpt_karpathy").unwrap();
     let (m4, seconds) = fastest(&config, &Profile::default()).unwrap();
     assert!(m4.kernels().count() < 10 && seconds > 0.0, "{}", m4.name);
@@ -249,9 +249,9 @@ fn the_fastest_schedule_is_one_that_the_chip_takes() {
     // An M2 reads the longer form, in which they are handed over.
     let tiny = tiny();
     let m2 = Profile::of("M2").unwrap();
-    let (schedule, _) = fastest(&tiny, &m2).unwrap();
+    let (recipe, _) = fastest(&tiny, &m2).unwrap();
     let mut trainer =
-        Trainer::new(&Emulator::new(m2), &tiny, Options::default(), awake(&tiny, 5), schedule).unwrap();
+        Trainer::new(&Emulator::new(m2), &tiny, Options::default(), awake(&tiny, 5), recipe).unwrap();
     assert!(trainer.step(&[sequence(&tiny, 8)]).unwrap().skipped.is_none());
 }
 

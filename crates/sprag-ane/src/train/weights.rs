@@ -13,7 +13,7 @@ use super::TrainError;
 use super::checkpoint::{failed, write_whole};
 use super::params::Params;
 use crate::config::Config;
-use crate::schedule::{Gain, Weight};
+use crate::recipe::{Gain, Weight};
 
 /// Writes the weights.
 ///

@@ -14,8 +14,8 @@ use sprag_ane::emulator::cost::rows::{self, M4_MAX_HOST, step_time};
 use sprag_ane::emulator::cost::{Rates, Work, fit};
 use sprag_ane::mil::{Effect, Program, Shows, check_types, lint_for, rules};
 use sprag_ane::profile::{PROFILES, Profile};
+use sprag_ane::recipe::Recipe;
 use sprag_ane::runtime::{DeviceOptions, Dispatch, Runtime, calls, device};
-use sprag_ane::schedule::Schedule;
 use sprag_ane::train::fastest;
 
 use super::{print_json, println_or_stop};
@@ -218,12 +218,12 @@ fn predict(args: PredictArgs) -> anyhow::Result<ExitCode> {
     config.seq_len = args.seq_len.unwrap_or(config.seq_len);
     config.check().map_err(|error| Failure::new(error.to_string()))?;
     let rates = Rates::of_chip(&args.chip);
-    let schedule = match args.published {
-        true => Schedule::published(&config).map_err(|error| Failure::new(error.to_string()))?,
+    let recipe = match args.published {
+        true => Recipe::published(&config).map_err(|error| Failure::new(error.to_string()))?,
         false => fastest(&config, &args.chip).map_err(|error| Failure::new(error.to_string()))?.0,
     };
-    let time = step_time(&schedule, &config, &rates, &M4_MAX_HOST)?;
-    let kernels: Vec<(String, Work, f64)> = schedule
+    let time = step_time(&recipe, &config, &rates, &M4_MAX_HOST)?;
+    let kernels: Vec<(String, Work, f64)> = recipe
         .kernels()
         .flat_map(|kernel| {
             kernel.graph.program.functions.iter().map(|function| {
@@ -240,19 +240,19 @@ fn predict(args: PredictArgs) -> anyhow::Result<ExitCode> {
                     "surface_bytes": work.surfaces })
             })
             .collect();
-        print_json(&json!({ "config": config.name, "chip": args.chip.name, "schedule": schedule.name,
+        print_json(&json!({ "config": config.name, "chip": args.chip.name, "recipe": recipe.name,
             "predicted_step_seconds": time.seconds(), "predicted_device_seconds": time.device,
             "predicted_staging_seconds": time.staging, "predicted_head_seconds": time.head,
             "predicted_elements_seconds": time.elements, "predicted_copies_seconds": time.copies, "kernels": all }))?;
         return Ok(ExitCode::Success);
     }
     println_or_stop(&format!(
-        "PREDICTED for {}, host of an M4 Max; nothing was measured here. {}: {} parameters, {} tokens, schedule {}",
+        "PREDICTED for {}, host of an M4 Max; nothing was measured here. {}: {} parameters, {} tokens, recipe {}",
         args.chip.name,
         config.name,
         config.parameters(),
         config.seq_len,
-        schedule.name
+        recipe.name
     ))?;
     for (name, work, seconds) in &kernels {
         let flops = work.products + work.convolutions;

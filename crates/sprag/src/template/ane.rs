@@ -78,12 +78,12 @@ fixed = ["Cargo.toml", "Cargo.lock", "src/main.rs", ".gitignore"]
 external = [{library_source}, {library_manifest}, {workspace_manifest}]
 {data}
 {build}[run]
-command = ["{{out}}/ane-layer", {config}, "{{scratch}}/schedule"]
+command = ["{{out}}/ane-layer", {config}, "{{scratch}}/recipe"]
 timeout_seconds = 60
 
 # Another process, after the candidate's: what was written is executed and judged there.
 [evaluate]
-command = ["{{sprag}}", "ane", "judge", {device}"--chip", {chip}, "--config", {config}, "--schedule", "{{scratch}}/schedule", "--seed", "{{seed}}"{more}]
+command = ["{{sprag}}", "ane", "judge", {device}"--chip", {chip}, "--config", {config}, "--recipe", "{{scratch}}/recipe", "--seed", "{{seed}}"{more}]
 timeout_seconds = {timeout}
 
 [metric]

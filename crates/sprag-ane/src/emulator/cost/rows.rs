@@ -4,7 +4,7 @@
 use super::fit::Row;
 use super::{Rates, Work};
 use crate::config::Config;
-use crate::schedule::{Host, Kernel, Node, Schedule, ScheduleError, Step};
+use crate::recipe::{Host, Kernel, Node, Recipe, RecipeError, Step};
 
 /// Work of a chain of convolutions over so many positions.
 pub fn convolutions(channels: u64, positions: u64, depth: u64, io_bytes: u64) -> Work {
@@ -94,10 +94,10 @@ pub fn rows() -> Vec<Row> {
     for (seq_len, n_layer, forth, back) in PIPELINES {
         let Ok(base) = Config::of("gpt_karpathy") else { continue };
         let config = Config { seq_len, n_layer, ..base };
-        let Ok(schedule) = Schedule::published(&config) else { continue };
+        let Ok(recipe) = Recipe::published(&config) else { continue };
         let name = |way: &str| format!("pipeline {way}, {n_layer} layers, {seq_len} tokens");
-        rows.push(row(name("forth"), layers(&schedule.forward, n_layer), forth));
-        rows.push(row(name("back"), layers(&schedule.backward, n_layer), back));
+        rows.push(row(name("forth"), layers(&recipe.forward, n_layer), forth));
+        rows.push(row(name("back"), layers(&recipe.backward, n_layer), back));
     }
     rows
 }
@@ -153,16 +153,16 @@ impl StepTime {
 /// Predicts a step of one sequence on a Mac whose host is an M4 Max.
 ///
 /// # Errors
-/// When the schedule does not fit the model.
+/// When the recipe does not fit the model.
 pub fn step_time(
-    schedule: &Schedule,
+    recipe: &Recipe,
     config: &Config,
     rates: &Rates,
     host: &HostRates,
-) -> Result<StepTime, ScheduleError> {
+) -> Result<StepTime, RecipeError> {
     let mut time = StepTime::default();
     let mut staged = 0.0;
-    for (way, device) in schedule.walk(config)?.iter().zip(&mut time.device) {
+    for (way, device) in recipe.walk(config)?.iter().zip(&mut time.device) {
         for Step { node, reads, gives } in way {
             // Channels times tokens, over all layers.
             let numbers =
@@ -279,8 +279,8 @@ mod tests {
     fn published_steps_are_predicted() {
         let config = Config::of("gpt_karpathy").unwrap();
         let of = |config: &Config| {
-            let schedule = Schedule::published(config).unwrap();
-            step_time(&schedule, config, &FITTED, &M4_MAX_HOST).unwrap()
+            let recipe = Recipe::published(config).unwrap();
+            step_time(&recipe, config, &FITTED, &M4_MAX_HOST).unwrap()
         };
         let time = of(&config);
         println!("{time:?} {:.1} ms", time.seconds() * 1e3);

@@ -1,11 +1,11 @@
-//! `sprag ane judge`: scores a schedule that a candidate wrote; started by the engine after the candidate has ended.
+//! `sprag ane judge`: scores a recipe that a candidate wrote; started by the engine after the candidate has ended.
 
 use std::path::PathBuf;
 use std::time::Instant;
 
 use serde_json::json;
 use sprag_ane::judge::{Rejected, judge};
-use sprag_ane::schedule::Schedule;
+use sprag_ane::recipe::Recipe;
 use sprag_ane::train::params::Params;
 use sprag_ane::train::{Options, TrainError, Trainer};
 
@@ -15,15 +15,15 @@ use super::train::Text;
 use crate::context::Context;
 use crate::exit_code::ExitCode;
 
-/// Score a schedule: predicted time of a step where it is the same function, or bits per byte after training with it
+/// Score a recipe: predicted time of a step where it is the same function, or bits per byte after training with it
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: sprag ane judge --emulate --config gpt_karpathy --schedule FOLDER --seed 1")]
+#[command(after_help = "Example: sprag ane judge --emulate --config gpt_karpathy --recipe FOLDER --seed 1")]
 pub struct Args {
     #[command(flatten)]
     device: DeviceArgs,
-    /// Folder with `schedule.json`
+    /// Folder with `recipe.json`
     #[arg(long, value_name = "DIR")]
-    schedule: PathBuf,
+    recipe: PathBuf,
     /// Configuration
     #[arg(long, value_name = "CONFIG")]
     config: String,
@@ -50,12 +50,12 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
         println_or_stop(&json!({ "type": "invalid", "reason": reason, "detail": detail }).to_string())?;
         Ok(ExitCode::Success)
     };
-    let schedule = match Schedule::read(&args.schedule) {
-        Ok(schedule) => schedule,
+    let recipe = match Recipe::read(&args.recipe) {
+        Ok(recipe) => recipe,
         Err(error) => return invalid("protocol", error.to_string()),
     };
     // Whatever is scored, it is the same function first.
-    let found = match judge(&schedule, &config, &args.device.chip, args.seed) {
+    let found = match judge(&recipe, &config, &args.device.chip, args.seed) {
         Ok(found) => found,
         Err(Rejected::Another(detail)) => {
             return invalid("protocol", format!("it computes another function: {detail}"));
@@ -78,7 +78,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     let params = Params::random(&config, args.seed);
     let mut options = Options { learning_rate: 2e-3, warmup: 20, ..Options::default() };
     let began = Instant::now();
-    let mut trainer = match Trainer::new(runtime.as_ref(), &config, options.clone(), params, schedule) {
+    let mut trainer = match Trainer::new(runtime.as_ref(), &config, options.clone(), params, recipe) {
         Ok(trainer) => trainer,
         // The device may refuse what no source has told of.
         Err(error @ TrainError::Runtime(_)) => return invalid("protocol", error.to_string()),

@@ -205,9 +205,9 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     if let Some(state) = &state {
         agree(&args, state, &mut config, &mut text)?;
     }
-    let (schedule, predicted) = fastest(&config, &chip)?;
+    let (recipe, predicted) = fastest(&config, &chip)?;
     let about = runtime.about();
-    let mut trainer = Trainer::new(runtime.as_ref(), &config, options, params, schedule)?;
+    let mut trainer = Trainer::new(runtime.as_ref(), &config, options, params, recipe)?;
     if let Some(state) = &state {
         trainer.resume(state.progress);
         // Batches that were served before come no more.
@@ -218,17 +218,17 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     if args.json {
         line(
             json!({ "event": "begin", "device": about.name, "predicted_times": about.emulated, "config": config.name,
-            "parameters": config.parameters(), "vocab": config.vocab, "schedule": trainer.schedule().name,
+            "parameters": config.parameters(), "vocab": config.vocab, "recipe": trainer.recipe().name,
             "step": trainer.progress().step, "compiles": runtime.budget().spent }),
         )?;
     } else {
         println_or_stop(&format!(
-            "{}: {} parameters, {} tokens a sequence, {} ids, schedule {}, {} programs of {} compiled",
+            "{}: {} parameters, {} tokens a sequence, {} ids, recipe {}, {} programs of {} compiled",
             config.name,
             config.parameters(),
             config.seq_len,
             config.vocab,
-            trainer.schedule().name,
+            trainer.recipe().name,
             runtime.budget().spent,
             runtime.budget().limit
         ))?;
@@ -319,7 +319,7 @@ fn agree(args: &Args, state: &State, config: &mut Config, text: &mut Text) -> an
             if args.from_public.is_some() { own.name.clone() } else { config.name.clone() },
         ),
         ("the seed", data.seed.to_string(), args.seed.to_string()),
-        ("a schedule of steps", data.steps.to_string(), args.steps.to_string()),
+        ("a run of steps:", data.steps.to_string(), args.steps.to_string()),
         ("sequences a step:", data.rows.to_string(), args.grad_accum.to_string()),
         ("a vocabulary with", compact(!data.vocabulary.is_empty()), compact(args.compact)),
         ("tokens a sequence:", own.seq_len.to_string(), text.seq_len.to_string()),

@@ -1,4 +1,4 @@
-//! How one layer is computed, forth and back: which programs the device runs on what, and what the host does between. A schedule
+//! How one layer is computed, forth and back: which programs the device runs on what, and what the host does between. A recipe
 //! is data: the trainer executes it, the cost model predicts it, and whoever wants another split between device and host writes
 //! another one.
 //!
@@ -19,7 +19,7 @@ pub use files::FileError;
 
 /// How one layer is computed.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Schedule {
+pub struct Recipe {
     /// What it is called.
     pub name: String,
     /// Forth, in order.
@@ -28,7 +28,7 @@ pub struct Schedule {
     pub backward: Vec<Node>,
 }
 
-/// A step of a schedule.
+/// A step of a recipe.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Node {
     /// The device runs a program.
@@ -206,9 +206,9 @@ pub enum Host {
     },
 }
 
-/// Why a schedule makes no sense.
+/// Why a recipe makes no sense.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum ScheduleError {
+pub enum RecipeError {
     /// A program's types do not go together.
     #[error(transparent)]
     Types(#[from] TypeError),
@@ -281,13 +281,13 @@ impl Fused {
     ];
 }
 
-impl Schedule {
+impl Recipe {
     /// Ours: the stream stays on the host in single precision, nothing is passed through that nobody needs.
     ///
     /// # Errors
     /// When sizes do not go together.
-    pub fn new(config: &Config, rotary: Rotary, fused: Fused) -> Result<Schedule, TypeError> {
-        Build { config, graphs: Graphs::new(config, rotary), fused, published: false }.schedule()
+    pub fn new(config: &Config, rotary: Rotary, fused: Fused) -> Result<Recipe, TypeError> {
+        Build { config, graphs: Graphs::new(config, rotary), fused, published: false }.recipe()
     }
 
     /// The public pipeline's, kernel by kernel, with its pass-through and the stream in halves; only the order of shared heads is
@@ -295,9 +295,9 @@ impl Schedule {
     ///
     /// # Errors
     /// When sizes do not go together.
-    pub fn published(config: &Config) -> Result<Schedule, TypeError> {
+    pub fn published(config: &Config) -> Result<Recipe, TypeError> {
         let graphs = Graphs::new(config, Rotary::Join);
-        Build { config, graphs, fused: Fused::default(), published: true }.schedule()
+        Build { config, graphs, fused: Fused::default(), published: true }.recipe()
     }
 
     /// All kernels, forth and back.
@@ -312,16 +312,16 @@ impl Schedule {
     ///
     /// # Errors
     /// The first step that does not fit.
-    pub fn check(&self, config: &Config) -> Result<(), ScheduleError> {
+    pub fn check(&self, config: &Config) -> Result<(), RecipeError> {
         self.walk(config).map(|_| ())
     }
 
     /// Its steps, forth and back, each with the channels of the values that it reads and gives.
     ///
     /// # Errors
-    /// As [`Schedule::check`].
-    pub fn walk(&self, config: &Config) -> Result<[Vec<Step<'_>>; 2], ScheduleError> {
-        let wrong = |problem: String| ScheduleError::Step { at: self.name.clone(), problem };
+    /// As [`Recipe::check`].
+    pub fn walk(&self, config: &Config) -> Result<[Vec<Step<'_>>; 2], RecipeError> {
+        let wrong = |problem: String| RecipeError::Step { at: self.name.clone(), problem };
         let wanted = |known: &BTreeMap<String, usize>, name: &str| match known.get(name) {
             Some(rows) if *rows == config.d_model => Ok(()),
             Some(rows) => Err(wrong(format!("`{name}` has {rows} channels, and not {}", config.d_model))),
@@ -334,7 +334,7 @@ impl Schedule {
             config: &Config,
             known: &mut BTreeMap<String, usize>,
             done: &mut Done,
-        ) -> Result<Vec<Step<'a>>, ScheduleError> {
+        ) -> Result<Vec<Step<'a>>, RecipeError> {
             nodes
                 .iter()
                 .map(|node| node.check(config, known, done).map(|[reads, gives]| Step { node, reads, gives }))
@@ -360,7 +360,7 @@ impl Schedule {
     }
 }
 
-/// A step of a schedule that was checked.
+/// A step of a recipe that was checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step<'a> {
     /// What is done.
@@ -393,9 +393,9 @@ impl Node {
         config: &Config,
         known: &mut BTreeMap<String, usize>,
         done: &mut Done,
-    ) -> Result<[Vec<usize>; 2], ScheduleError> {
+    ) -> Result<[Vec<usize>; 2], RecipeError> {
         let at = self.name();
-        let wrong = |problem: String| ScheduleError::Step { at: at.clone(), problem };
+        let wrong = |problem: String| RecipeError::Step { at: at.clone(), problem };
         let (names, given) = match self {
             Node::Kernel(kernel) => {
                 kernel.check(config, known)?;
@@ -429,7 +429,7 @@ impl Node {
 impl Kernel {
     /// A step that runs a program: what its input holds, and what its output holds by channels; an empty name for what nobody
     /// needs.
-    #[expect(clippy::new_ret_no_self, reason = "a kernel is always a step of a schedule")]
+    #[expect(clippy::new_ret_no_self, reason = "a kernel is always a step of a recipe")]
     pub fn new(graph: Graph, parts: Vec<Part>, outputs: &[(&str, usize)]) -> Node {
         let outputs = outputs
             .iter()
@@ -461,8 +461,8 @@ impl Kernel {
         Some([a, b, c, d])
     }
 
-    fn check(&self, config: &Config, known: &BTreeMap<String, usize>) -> Result<(), ScheduleError> {
-        let wrong = |problem: String| ScheduleError::Step { at: self.graph.name.clone(), problem };
+    fn check(&self, config: &Config, known: &BTreeMap<String, usize>) -> Result<(), RecipeError> {
+        let wrong = |problem: String| RecipeError::Step { at: self.graph.name.clone(), problem };
         for function in &self.graph.program.functions {
             check_types(function)?;
         }
@@ -604,7 +604,7 @@ impl Host {
     }
 }
 
-/// Writes schedules.
+/// Writes recipes.
 struct Build<'a> {
     config: &'a Config,
     graphs: Graphs<'a>,
@@ -617,7 +617,7 @@ fn text(word: &str) -> String {
 }
 
 impl Build<'_> {
-    fn schedule(&self) -> Result<Schedule, TypeError> {
+    fn recipe(&self) -> Result<Recipe, TypeError> {
         let name = match (self.published, self.fused) {
             (true, _) => "published".to_owned(),
             (false, Fused { attention_output: false, projections: false }) => "plain".to_owned(),
@@ -628,7 +628,7 @@ impl Build<'_> {
                 format!("fused {}", parts.join(", "))
             }
         };
-        Ok(Schedule { name, forward: self.forward()?, backward: self.backward()? })
+        Ok(Recipe { name, forward: self.forward()?, backward: self.backward()? })
     }
 
     fn sizes(&self) -> [usize; 5] {
@@ -816,33 +816,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_schedules_fit_all_configurations() {
+    fn all_recipes_fit_all_configurations() {
         for name in crate::config::NAMES {
             let config = Config::of(name).unwrap();
-            assert_eq!(Schedule::published(&config).unwrap().check(&config), Ok(()), "{name}");
+            assert_eq!(Recipe::published(&config).unwrap().check(&config), Ok(()), "{name}");
             for fused in Fused::ALL {
                 for rotary in [Rotary::Join, Rotary::Permute] {
-                    let schedule = Schedule::new(&config, rotary, fused).unwrap();
-                    assert_eq!(schedule.check(&config), Ok(()), "{name} {}", schedule.name);
+                    let recipe = Recipe::new(&config, rotary, fused).unwrap();
+                    assert_eq!(recipe.check(&config), Ok(()), "{name} {}", recipe.name);
                 }
             }
         }
         let config = Config::of("gpt_karpathy").unwrap();
-        let dispatches = |fused| Schedule::new(&config, Rotary::Join, fused).unwrap().kernels().count();
+        let dispatches = |fused| Recipe::new(&config, Rotary::Join, fused).unwrap().kernels().count();
         assert_eq!(Fused::ALL.map(dispatches), [10, 9, 9, 8]);
     }
 
     #[test]
     fn what_does_not_fit_is_named_with_its_step() {
         let config = Config::of("tiny").unwrap();
-        let broken = |change: &dyn Fn(&mut Schedule)| {
-            let mut schedule = Schedule::new(&config, Rotary::Join, Fused::default()).unwrap();
-            change(&mut schedule);
-            schedule.check(&config).unwrap_err().to_string()
+        let broken = |change: &dyn Fn(&mut Recipe)| {
+            let mut recipe = Recipe::new(&config, Rotary::Join, Fused::default()).unwrap();
+            change(&mut recipe);
+            recipe.check(&config).unwrap_err().to_string()
         };
         let with_kernel = |change: &dyn Fn(&mut Kernel)| {
-            broken(&|schedule| {
-                if let Node::Kernel(kernel) = &mut schedule.forward[1] {
+            broken(&|recipe| {
+                if let Node::Kernel(kernel) = &mut recipe.forward[1] {
                     change(kernel);
                 }
             })
@@ -854,31 +854,29 @@ mod tests {
         );
         assert!(with_kernel(&|kernel| kernel.outputs[0].1 = 4000).contains("channels of 64 tokens are read"));
         assert!(
-            broken(&|schedule| {
+            broken(&|recipe| {
                 let gradient =
-                    schedule.backward.iter().find(|node| node.name() == "norm backward").cloned().unwrap();
+                    recipe.backward.iter().find(|node| node.name() == "norm backward").cloned().unwrap();
                 let Node::Host(Host::NormBackward { gain, .. }) = gradient else { panic!("{gradient:?}") };
                 let [x, dy, out] = ["x", "x", "early"].map(str::to_owned);
-                schedule.forward.push(Node::Host(Host::NormBackward { x, gain, dy, out }));
+                recipe.forward.push(Node::Host(Host::NormBackward { x, gain, dy, out }));
             })
             .contains("on the way forth")
         );
         assert!(
-            broken(&|schedule| {
-                schedule.forward.pop();
+            broken(&|recipe| {
+                recipe.forward.pop();
             })
             .contains("nothing gives `next`")
         );
-        let without = |name: &'static str| {
-            broken(&move |schedule| schedule.backward.retain(|node| node.name() != name))
-        };
+        let without =
+            |name: &'static str| broken(&move |recipe| recipe.backward.retain(|node| node.name() != name));
         assert!(without("weight gradient").contains("gradient of Query"));
         assert!(
-            broken(&|schedule| {
-                let last =
-                    schedule.backward.iter().rposition(|node| node.name() == "weight gradient").unwrap();
-                let again = schedule.backward[last].clone();
-                schedule.backward.push(again);
+            broken(&|recipe| {
+                let last = recipe.backward.iter().rposition(|node| node.name() == "weight gradient").unwrap();
+                let again = recipe.backward[last].clone();
+                recipe.backward.push(again);
             })
             .contains("made before")
         );

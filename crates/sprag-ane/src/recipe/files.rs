@@ -1,4 +1,4 @@
-//! Schedules as files: `schedule.json` names programs and weight files that lie beside it. What strangers wrote is read with care:
+//! Recipes as files: `recipe.json` names programs and weight files that lie beside it. What strangers wrote is read with care:
 //! names lead nowhere else, and sizes are bounded.
 
 use std::collections::BTreeMap;
@@ -6,13 +6,13 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Host, Kernel, Node, Part, Schedule};
+use super::{Host, Kernel, Node, Part, Recipe};
 use crate::graphs::Graph;
 use crate::mil::Program;
 
 /// Version of the form.
 const VERSION: u32 = 1;
-/// Most steps of a schedule, and most bytes of a file.
+/// Most steps of a recipe, and most bytes of a file.
 const MOST_NODES: usize = 1000;
 const MOST_BYTES: u64 = 1 << 30;
 
@@ -39,7 +39,7 @@ enum FileNode {
     },
 }
 
-/// Why a schedule is not read or written.
+/// Why a recipe is not read or written.
 #[derive(Debug, thiserror::Error)]
 #[error("{file}: {problem}")]
 pub struct FileError {
@@ -51,7 +51,7 @@ fn failed(file: impl AsRef<Path>, problem: impl std::fmt::Display) -> FileError 
     FileError { file: file.as_ref().display().to_string(), problem: problem.to_string() }
 }
 
-impl Schedule {
+impl Recipe {
     /// Writes it into a folder that is there.
     ///
     /// # Errors
@@ -88,18 +88,18 @@ impl Schedule {
         let forward = self.forward.iter().map(&mut node).collect::<Result<_, _>>()?;
         let backward = self.backward.iter().map(&mut node).collect::<Result<_, _>>()?;
         let file = File { version: VERSION, name: self.name.clone(), forward, backward };
-        let text = serde_json::to_string_pretty(&file).map_err(|error| failed("schedule.json", error))?;
-        put("schedule.json", text.as_bytes())
+        let text = serde_json::to_string_pretty(&file).map_err(|error| failed("recipe.json", error))?;
+        put("recipe.json", text.as_bytes())
     }
 
     /// Reads one.
     ///
     /// # Errors
     /// What is missing, too large, or not as it should be.
-    pub fn read(folder: &Path) -> Result<Schedule, FileError> {
+    pub fn read(folder: &Path) -> Result<Recipe, FileError> {
         let take = |name: &str| -> Result<Vec<u8>, FileError> {
             if name.is_empty() || name.contains(['/', '\\', '\0']) || name.starts_with('.') {
-                return Err(failed(name, "a file of a schedule lies beside it"));
+                return Err(failed(name, "a file of a recipe lies beside it"));
             }
             let path = folder.join(name);
             let size = std::fs::metadata(&path).map_err(|error| failed(&path, error))?.len();
@@ -108,17 +108,17 @@ impl Schedule {
             }
             std::fs::read(&path).map_err(|error| failed(&path, error))
         };
-        let file: File = serde_json::from_slice(&take("schedule.json")?)
-            .map_err(|error| failed("schedule.json", error))?;
+        let file: File =
+            serde_json::from_slice(&take("recipe.json")?).map_err(|error| failed("recipe.json", error))?;
         if file.version != VERSION {
             return Err(failed(
-                "schedule.json",
+                "recipe.json",
                 format!("it has version {}, and {VERSION} is read", file.version),
             ));
         }
         let count = file.forward.len().saturating_add(file.backward.len());
         if count > MOST_NODES {
-            return Err(failed("schedule.json", format!("it has {count} steps, and {MOST_NODES} are read")));
+            return Err(failed("recipe.json", format!("it has {count} steps, and {MOST_NODES} are read")));
         }
         let node = |node: FileNode| -> Result<Node, FileError> {
             let (name, program, weights, parts, outputs) = match node {
@@ -137,7 +137,7 @@ impl Schedule {
         };
         let forward = file.forward.into_iter().map(node).collect::<Result<_, _>>()?;
         let backward = file.backward.into_iter().map(node).collect::<Result<_, _>>()?;
-        Ok(Schedule { name: file.name, forward, backward })
+        Ok(Recipe { name: file.name, forward, backward })
     }
 }
 
@@ -146,20 +146,20 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::graphs::Rotary;
-    use crate::schedule::Fused;
+    use crate::recipe::Fused;
 
     #[test]
-    fn a_schedule_comes_back_and_names_lead_nowhere_else() {
+    fn a_recipe_comes_back_and_names_lead_nowhere_else() {
         let config = Config::of("tiny").unwrap();
-        let schedule = Schedule::new(&config, Rotary::Permute, Fused::default()).unwrap();
+        let recipe = Recipe::new(&config, Rotary::Permute, Fused::default()).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        schedule.write(folder.path()).unwrap();
-        assert_eq!(Schedule::read(folder.path()).unwrap(), schedule);
-        let json = folder.path().join("schedule.json");
+        recipe.write(folder.path()).unwrap();
+        assert_eq!(Recipe::read(folder.path()).unwrap(), recipe);
+        let json = folder.path().join("recipe.json");
         let text = std::fs::read_to_string(&json).unwrap();
         let with = |from: &str, to: &str| {
             std::fs::write(&json, text.replacen(from, to, 1)).unwrap();
-            Schedule::read(folder.path()).unwrap_err().to_string()
+            Recipe::read(folder.path()).unwrap_err().to_string()
         };
         assert!(with("\"0.mil\"", "\"../0.mil\"").contains("lies beside it"));
         assert!(with("\"0.mil\"", "\"7777.mil\"").contains("7777.mil"));
