@@ -5,6 +5,8 @@
 //! else on the training path; each block says why it holds.
 
 pub mod activation;
+#[cfg(target_arch = "x86_64")]
+mod amx;
 pub mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx512;

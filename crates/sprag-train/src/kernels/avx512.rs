@@ -105,7 +105,7 @@ impl<const W: usize> Panels<W> {
 }
 
 /// Words are kept in memory that is lent as numbers; neither has invalid values.
-fn words_mut(buffer: &mut Buffer) -> &mut [u32] {
+pub(super) fn words_mut(buffer: &mut Buffer) -> &mut [u32] {
     bytemuck::cast_slice_mut(buffer)
 }
 
@@ -363,7 +363,7 @@ fn add_products<const PER_WORD: usize>(sums: __m512, left: __m512i, right: __m51
 }
 
 /// The first so many of sixteen; all where there are more.
-fn lanes_mask(lanes: usize) -> __mmask16 {
+pub(super) fn lanes_mask(lanes: usize) -> __mmask16 {
     if lanes >= 16 { u16::MAX } else { (1 << lanes) - 1 }
 }
 
@@ -501,7 +501,7 @@ impl Lanes<'_> {
 /// Rounds both; lane by lane, the first goes into the low half.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-fn side_by_side(first: __m512, second: __m512) -> __m512i {
+pub(super) fn side_by_side(first: __m512, second: __m512) -> __m512i {
     // SAFETY: both are 512 bits without a meaning of their own.
     let halves: __m512i = unsafe { std::mem::transmute(_mm512_cvtne2ps_pbh(second, first)) };
     let mut places = [0_i16; 32];
@@ -515,7 +515,7 @@ fn side_by_side(first: __m512, second: __m512) -> __m512i {
 
 /// Words of 16 rows as 16 columns.
 #[target_feature(enable = "avx512f")]
-fn transposed(rows: [__m512i; 16]) -> [__m512i; 16] {
+pub(super) fn transposed(rows: [__m512i; 16]) -> [__m512i; 16] {
     let mut two = rows;
     for (pair, to) in rows.chunks_exact(2).zip(two.chunks_exact_mut(2)) {
         to[0] = _mm512_unpacklo_epi32(pair[0], pair[1]);

@@ -1,7 +1,7 @@
 //! Matrix products of `f32` matrices, in full precision or with both factors rounded to bfloat16 and sums kept in
-//! `f32`: by our own kernel where the processor has AVX-512 with bfloat16, by the `gemm` crate elsewhere.
+//! `f32`: by our own kernels where the processor has AMX, or AVX-512 with bfloat16, by the `gemm` crate elsewhere.
 //!
-//! An element of a product by our kernel depends on its own row and column alone, bit for bit: not on how many
+//! An element of a product by our kernels depends on its own row and column alone, bit for bit: not on how many
 //! other rows there are, nor on the number of threads. `gemm` takes other ways for other shapes.
 
 use rayon::prelude::*;
@@ -12,7 +12,8 @@ use super::{Matrix, MatrixMut};
 /// What the factors of a product are rounded to. Sums are always single precision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
-    /// Not rounded.
+    /// Not rounded. Where the processor has AMX, a factor is the sum of three bfloat16 numbers, which lose no more than
+    /// its sums do; an infinity among the factors then makes NaN.
     Fp32,
     /// 8 bits of significand. Where the processor cannot multiply them itself it is as slow as `Fp32`, with the
     /// same results as elsewhere but for the order of sums.
@@ -20,12 +21,15 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// True where the processor multiplies bfloat16 itself (AVX-512 BF16).
-    pub fn bf16_is_fast() -> bool {
+    /// The instructions by which the processor multiplies bfloat16 itself, where it does.
+    pub fn fast_bf16() -> Option<&'static str> {
         #[cfg(target_arch = "x86_64")]
-        return super::avx512::available();
-        #[cfg(not(target_arch = "x86_64"))]
-        return false;
+        if super::amx::available() {
+            return Some("AMX");
+        } else if super::avx512::available() {
+            return Some("AVX-512 BF16");
+        }
+        None
     }
 }
 
@@ -40,6 +44,9 @@ pub enum Prepared<'a> {
     /// In the order in which it is read, rounded or not.
     #[cfg(target_arch = "x86_64")]
     Packed(super::avx512::Packed),
+    /// The same for the tile unit.
+    #[cfg(target_arch = "x86_64")]
+    Tiles(super::amx::Packed),
     /// Rounded, row after row, for processors that cannot multiply bfloat16.
     Rounded {
         /// Its numbers.
@@ -63,10 +70,29 @@ impl<'a> Prepared<'a> {
     #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "packing is the kernel's"))]
     fn with_threads(b: Matrix<'a>, precision: Precision, together: bool) -> Prepared<'a> {
         #[cfg(target_arch = "x86_64")]
+        if super::amx::available() {
+            return Prepared::Tiles(super::amx::Packed::new(b, precision, together));
+        }
+        #[cfg(target_arch = "x86_64")]
         if super::avx512::available() {
             return Prepared::Packed(super::avx512::Packed::new(b, precision, together));
         }
         Prepared::for_any_processor(b, precision)
+    }
+
+    /// Every way that this processor has.
+    #[cfg(test)]
+    fn every(b: Matrix<'a>, precision: Precision, together: bool) -> Vec<Prepared<'a>> {
+        let mut ways = vec![Prepared::for_any_processor(b, precision)];
+        #[cfg(target_arch = "x86_64")]
+        if super::avx512::available() {
+            ways.push(Prepared::Packed(super::avx512::Packed::new(b, precision, together)));
+        }
+        #[cfg(target_arch = "x86_64")]
+        if super::amx::available() {
+            ways.push(Prepared::Tiles(super::amx::Packed::new(b, precision, together)));
+        }
+        ways
     }
 
     fn for_any_processor(b: Matrix<'a>, precision: Precision) -> Prepared<'a> {
@@ -81,6 +107,8 @@ impl<'a> Prepared<'a> {
             Prepared::Plain(b) => [b.rows(), b.cols()],
             #[cfg(target_arch = "x86_64")]
             Prepared::Packed(b) => b.shape(),
+            #[cfg(target_arch = "x86_64")]
+            Prepared::Tiles(b) => b.shape(),
             Prepared::Rounded { shape, .. } => *shape,
         }
     }
@@ -121,6 +149,8 @@ impl<'a> Prepared<'a> {
             Prepared::Plain(b) => full(out, a, b.cols_from(first, count), accumulate, together),
             #[cfg(target_arch = "x86_64")]
             Prepared::Packed(b) => b.multiply(out, a, first, accumulate, together),
+            #[cfg(target_arch = "x86_64")]
+            Prepared::Tiles(b) => b.multiply(out, a, first, accumulate, together),
             Prepared::Rounded { data, shape: [rows, cols] } => {
                 let rounded_a = rounded(a);
                 let a = Matrix::new(&rounded_a, a.rows(), a.cols());

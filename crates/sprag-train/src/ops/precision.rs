@@ -27,12 +27,12 @@ impl fmt::Display for Precision {
 }
 
 /// What was chosen for a run, and why.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Choice {
     /// Never [`Precision::Auto`].
     pub precision: Precision,
     /// A clause that goes on after "because".
-    pub because: &'static str,
+    pub because: String,
 }
 
 static BF16: AtomicBool = AtomicBool::new(false);
@@ -41,16 +41,16 @@ static BF16: AtomicBool = AtomicBool::new(false);
 ///
 /// It acts on the CPU alone; other devices compute as their drivers do.
 pub fn set_precision(asked: Precision) -> Choice {
-    let fast = kernels::Precision::bf16_is_fast();
-    let choice = match asked {
-        Precision::Auto if fast => Choice {
+    let choice = match (asked, kernels::Precision::fast_bf16()) {
+        (Precision::Auto, Some(instructions)) => Choice {
             precision: Precision::Bf16,
-            because: "this processor multiplies bfloat16 (AVX-512 BF16)",
+            because: format!("this processor multiplies bfloat16 ({instructions})"),
         },
-        Precision::Auto => {
-            Choice { precision: Precision::Fp32, because: "this processor does not multiply bfloat16" }
-        }
-        precision => Choice { precision, because: "the knob says so" },
+        (Precision::Auto, None) => Choice {
+            precision: Precision::Fp32,
+            because: "this processor does not multiply bfloat16".to_owned(),
+        },
+        (precision, _) => Choice { precision, because: "the knob says so".to_owned() },
     };
     BF16.store(choice.precision == Precision::Bf16, Ordering::Relaxed);
     choice

@@ -19,7 +19,7 @@ impl Products {
         let precision = match precision {
             "fp32" => Precision::Fp32,
             // Elsewhere it is emulated, which says nothing of the machine.
-            "bf16" if Precision::bf16_is_fast() => Precision::Bf16,
+            "bf16" if Precision::fast_bf16().is_some() => Precision::Bf16,
             _ => return None,
         };
         let [m, n, k] = shape.map(|size| size as usize);
@@ -52,7 +52,7 @@ mod tests {
         let products = Products::default();
         let rate = |precision| products.rate([33, 17, 65], precision, Duration::from_millis(1));
         assert!(rate("fp32").is_some_and(|rate| rate > 1e5));
-        assert_eq!(rate("bf16").is_some(), Precision::bf16_is_fast());
+        assert_eq!(rate("bf16").is_some(), Precision::fast_bf16().is_some());
         assert_eq!(rate("fp8"), None);
     }
 }

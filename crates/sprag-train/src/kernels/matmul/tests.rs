@@ -16,19 +16,16 @@ fn at(matrix: &Matrix<'_>, row: usize, col: usize) -> f32 {
     matrix.data()[row * matrix.row_stride() + col * matrix.col_stride()]
 }
 
-/// Compares with the definition in double precision, here and as other processors do it.
+/// Compares every way with the definition in double precision.
 fn check(a: Matrix<'_>, b: Matrix<'_>, gap: usize, precision: Precision) {
     let (m, n, k) = (a.rows(), b.cols(), a.cols());
     let stride = n + gap;
-    for (accumulate, here) in [(false, true), (true, true), (false, false), (true, false)] {
+    let ways: Vec<_> =
+        [true, false].map(|together| Prepared::every(b, precision, together)).into_iter().flatten().collect();
+    for (way, accumulate) in ways.iter().flat_map(|way| [(way, false), (way, true)]) {
         let before = numbers(m * stride, 9);
         let mut out = before.clone();
-        let to = MatrixMut::strided(&mut out, m, n, stride);
-        if here {
-            matmul(to, a, b, accumulate, precision);
-        } else {
-            Prepared::for_any_processor(b, precision).multiply(to, a, accumulate);
-        }
+        way.multiply(MatrixMut::strided(&mut out, m, n, stride), a, accumulate);
         let prepare = |x: f32| f64::from(if precision == Precision::Bf16 { to_bf16(x) } else { x });
         for row in 0..m {
             for col in 0..stride {
@@ -91,14 +88,66 @@ fn long_sums_and_scattered_elements_are_right() {
 fn a_row_does_not_depend_on_its_neighbours() {
     let (m, n, k) = (97, 70, 600);
     let (left, right) = (numbers(m * k, 5), numbers(k * n, 6));
-    let mut all = vec![0.0; m * n];
+    let (left, b) = (Matrix::new(&left, m, k), Matrix::new(&right, k, n));
+    // `gemm`, the first way, takes other orders for other shapes.
+    let ways = precisions()
+        .into_iter()
+        .flat_map(|precision| Prepared::every(b, precision, true).into_iter().skip(1));
+    for way in ways {
+        for accumulate in [false, true] {
+            let mut all = vec![0.5; m * n];
+            way.multiply(MatrixMut::new(&mut all, m, n), left, accumulate);
+            for row in [0, 11, 12, 50, 96] {
+                let mut alone = vec![0.5; n];
+                way.multiply(MatrixMut::new(&mut alone, 1, n), left.rows_from(row, 1), accumulate);
+                assert_eq!(alone, all[row * n..][..n], "row {row}");
+            }
+        }
+    }
+}
+
+#[test]
+fn single_precision_keeps_all_bits_of_its_factors() {
+    // Sums that cancel but for the last bits of one factor.
+    let (m, n, k) = (40, 33, 64);
+    let ones = vec![1.0; m * k];
+    let mut right = numbers(k * n, 11);
+    for row in (0..k).step_by(2) {
+        for col in 0..n {
+            let next = f32::from_bits(right[row * n + col].to_bits() + 1);
+            right[(row + 1) * n + col] = -next;
+        }
+    }
     let b = Matrix::new(&right, k, n);
-    matmul(MatrixMut::new(&mut all, m, n), Matrix::new(&left, m, k), b, false, Precision::Bf16);
-    for row in [0, 11, 12, 50, 96] {
-        let mut alone = vec![0.0; n];
-        let a = Matrix::new(&left[row * k..][..k], 1, k);
-        matmul(MatrixMut::new(&mut alone, 1, n), a, b, false, Precision::Bf16);
-        assert_eq!(alone, all[row * n..][..n], "row {row}");
+    for way in Prepared::every(b, Precision::Fp32, true) {
+        let mut out = vec![0.0; m * n];
+        way.multiply(MatrixMut::new(&mut out, m, n), Matrix::new(&ones, m, k), false);
+        for (at, found) in out.iter().enumerate() {
+            let exact: f64 = (0..k).map(|row| f64::from(right[row * n + at % n])).sum();
+            assert!((f64::from(*found) - exact).abs() < 2e-6, "{at}: {found}, not {exact}");
+        }
+    }
+}
+
+#[test]
+fn numbers_of_any_size_are_multiplied_and_infinities_do_not_vanish() {
+    for precision in precisions() {
+        for size in [1e-30_f32, 1e-12, 1e12, 1e30, 3.3e38] {
+            let b = [size; 32];
+            for way in Prepared::every(Matrix::new(&b, 1, 32), precision, true) {
+                let mut out = [0.0; 32];
+                way.multiply(MatrixMut::new(&mut out, 1, 32), Matrix::new(&[0.5], 1, 1), false);
+                let expected = if precision == Precision::Bf16 { to_bf16(size) } else { size } / 2.0;
+                assert!(out.iter().all(|found| (found / expected - 1.0).abs() < 3e-7), "{size}: {}", out[0]);
+            }
+        }
+        for odd in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
+            for way in Prepared::every(Matrix::new(&[odd], 1, 1), precision, true) {
+                let mut out = [0.0];
+                way.multiply(MatrixMut::new(&mut out, 1, 1), Matrix::new(&[0.3], 1, 1), false);
+                assert!(!out[0].is_finite(), "{odd}: {}", out[0]);
+            }
+        }
     }
 }
 
@@ -184,7 +233,7 @@ fn a_part_of_a_prepared_factor_is_those_columns_of_the_product() {
     let (left, right) = (numbers(m * k, 7), numbers(k * n, 8));
     let (a, b) = (Matrix::new(&left, m, k), Matrix::new(&right, n, k).transposed());
     for precision in precisions() {
-        for prepared in [Prepared::alone(b, precision), Prepared::for_any_processor(b, precision)] {
+        for prepared in Prepared::every(b, precision, false) {
             let mut all = vec![0.0; m * n];
             prepared.multiply_alone(MatrixMut::new(&mut all, m, n), a, 0);
             for (first, count) in [(0, 40), (32, 118), (64, 1), (128, 0)] {
