@@ -22,6 +22,8 @@ pub enum Unit {
     Avx512Bf16,
     /// AVX-512 VNNI (`vpdpbusd`).
     Avx512Vnni,
+    /// AMX (`tdpbf16ps`, `tdpbssd`).
+    Amx,
     /// NEON.
     Neon,
 }
@@ -35,6 +37,7 @@ impl Unit {
             Unit::Avx512 => "AVX-512",
             Unit::Avx512Bf16 => "AVX-512 BF16",
             Unit::Avx512Vnni => "AVX-512 VNNI",
+            Unit::Amx => "AMX",
             Unit::Neon => "NEON",
         }
     }
@@ -88,6 +91,9 @@ fn kernels() -> Vec<Kernel> {
         add(has!("avx512f"), "fp32", Unit::Avx512, 16, 2, x86::fma512);
         add(has!("avx512f") && has!("avx512bf16"), "bf16", Unit::Avx512Bf16, 16, 4, x86::dot_bf16);
         add(has!("avx512f") && has!("avx512vnni"), "int8", Unit::Avx512Vnni, 16, 8, x86::dot_int8);
+        // A lane is a sum of a tile, to which 32 or 64 products are added.
+        add(amx::has(amx::BF16), "bf16", Unit::Amx, 16 * 16, 64, amx::multiply_bf16);
+        add(amx::has(amx::INT8), "int8", Unit::Amx, 16 * 16, 128, amx::multiply_int8);
     }
     #[cfg(target_arch = "aarch64")]
     kernels.push(Kernel {
@@ -235,6 +241,95 @@ mod x86 {
         }
         // SAFETY: it is listed only where the processor has both.
         unsafe { run(rounds) }
+    }
+}
+
+/// Tiles: registers of 16 rows by 64 bytes. No stable compiler has functions for them, so their instructions are
+/// written out.
+#[cfg(target_arch = "x86_64")]
+mod amx {
+    use std::arch::asm;
+    use std::arch::x86_64::__cpuid_count;
+
+    use super::CHAINS;
+
+    /// Bits of what the processor presents (leaf 7).
+    pub const BF16: u32 = 1 << 22;
+    pub const INT8: u32 = 1 << 25;
+    const TILES: u32 = 1 << 24;
+
+    /// True where the processor has tiles and what multiplies so, and the system lends them to this process.
+    pub fn has(what: u32) -> bool {
+        let there = std::arch::is_x86_feature_detected!("avx512f")
+            && __cpuid_count(7, 0).edx & (TILES | what) == TILES | what;
+        there && permitted()
+    }
+
+    /// Linux keeps these registers only for processes that ask; where it cannot, it says so.
+    fn permitted() -> bool {
+        #[cfg(target_os = "linux")]
+        {
+            const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
+            const TILE_DATA: libc::c_long = 18;
+            // SAFETY: the call takes two numbers.
+            unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, TILE_DATA) == 0 }
+        }
+        #[cfg(not(target_os = "linux"))]
+        false
+    }
+
+    /// Sets all tiles up as large as they are and full of zeros, so often does four chains of one instruction, four
+    /// times, and gives the tiles back.
+    macro_rules! rounds {
+        ($rounds:expr, $instruction:literal) => {{
+            let mut setup = [0_u8; 64];
+            setup[0] = 1;
+            for tile in 0..8 {
+                setup[16 + 2 * tile] = 64;
+                setup[48 + tile] = 16;
+            }
+            const { assert!(CHAINS == 16) };
+            // SAFETY: listed only where the processor has the instructions and the process may use them; they touch
+            // tiles, which nothing else here knows, and no memory but `setup`.
+            unsafe {
+                asm!(
+                    "ldtilecfg [{setup}]",
+                    "2:",
+                    concat!($instruction, " tmm0, tmm4, tmm6"),
+                    concat!($instruction, " tmm1, tmm4, tmm7"),
+                    concat!($instruction, " tmm2, tmm5, tmm6"),
+                    concat!($instruction, " tmm3, tmm5, tmm7"),
+                    concat!($instruction, " tmm0, tmm4, tmm6"),
+                    concat!($instruction, " tmm1, tmm4, tmm7"),
+                    concat!($instruction, " tmm2, tmm5, tmm6"),
+                    concat!($instruction, " tmm3, tmm5, tmm7"),
+                    concat!($instruction, " tmm0, tmm4, tmm6"),
+                    concat!($instruction, " tmm1, tmm4, tmm7"),
+                    concat!($instruction, " tmm2, tmm5, tmm6"),
+                    concat!($instruction, " tmm3, tmm5, tmm7"),
+                    concat!($instruction, " tmm0, tmm4, tmm6"),
+                    concat!($instruction, " tmm1, tmm4, tmm7"),
+                    concat!($instruction, " tmm2, tmm5, tmm6"),
+                    concat!($instruction, " tmm3, tmm5, tmm7"),
+                    "dec {count}",
+                    "jnz 2b",
+                    "tilerelease",
+                    setup = in(reg) setup.as_ptr(),
+                    count = inout(reg) $rounds.max(1) => _,
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                    options(nostack),
+                );
+            }
+        }};
+    }
+
+    pub fn multiply_bf16(rounds: u64) {
+        rounds!(rounds, "tdpbf16ps");
+    }
+
+    pub fn multiply_int8(rounds: u64) {
+        rounds!(rounds, "tdpbssd");
     }
 }
 

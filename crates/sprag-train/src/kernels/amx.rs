@@ -345,8 +345,8 @@ unsafe fn read_columns<const PARTS: usize>(
     };
     for word in 0..SIDE {
         let (first, second) = (split::<PARTS>(column(2 * word)), split::<PARTS>(column(2 * word + 1)));
-        for part in 0..PARTS {
-            words[part][word] = side_by_side(first[part], second[part]);
+        for (words, (first, second)) in words.iter_mut().zip(first.into_iter().zip(second)) {
+            words[word] = side_by_side(first, second);
         }
     }
 }
@@ -377,10 +377,10 @@ unsafe fn read_rows<const PARTS: usize>(
             (_mm512_maskz_loadu_ps(masks[0], row), _mm512_maskz_loadu_ps(masks[1], high))
         };
         let (low, high) = (split::<PARTS>(low), split::<PARTS>(high));
-        for part in 0..PARTS {
-            let both = _mm512_cvtne2ps_pbh(high[part], low[part]);
+        for (words, (low, high)) in words.iter_mut().zip(low.into_iter().zip(high)) {
+            let both = _mm512_cvtne2ps_pbh(high, low);
             // SAFETY: 512 bits without a meaning of their own.
-            words[part][lane] = unsafe { std::mem::transmute::<__m512bh, __m512i>(both) };
+            words[lane] = unsafe { std::mem::transmute::<__m512bh, __m512i>(both) };
         }
     }
 }
