@@ -105,6 +105,7 @@ fn fresh(count: usize) -> Vec<Line> {
 
 /// Asks the system for pages of 2 MiB, where it gives them to those who ask: one look-up then finds what 512 do
 /// otherwise, and a product writes rows that are a page apart.
+#[cfg_attr(not(target_os = "linux"), expect(unused_variables, reason = "others are not asked"))]
 fn in_large_pages(lines: &mut [MaybeUninit<Line>]) {
     #[cfg(target_os = "linux")]
     {
