@@ -103,7 +103,7 @@ pub fn run(root: &Path) -> Result<String> {
     } else {
         tools.cargo(root, &["check", "--locked", "--package", "sprag-ane"], &[])?;
     }
-    let sdk = root.join("target/mac-stubs");
+    let sdk = crate::target(root).join("mac-stubs");
     for (path, install_name, symbols) in LIBRARIES {
         let file = sdk.join(path).with_extension("tbd");
         let folder = file.parent().context("a stub has a folder")?;
@@ -128,7 +128,7 @@ pub fn run(root: &Path) -> Result<String> {
     ];
     let build = ["build", "--locked", "--profile", "foreign", "--package", "sprag-ane", "--lib", "--bins"];
     tools.cargo(root, &build, &variables)?;
-    let folder = root.join("target").join(TARGET).join("foreign");
+    let folder = crate::target(root).join(TARGET).join("foreign");
     let program = read(&folder.join("ane-device"), macho::MH_EXECUTE)?;
     let library = read(&folder.join("libsprag_ane.dylib"), macho::MH_DYLIB)?;
     Ok(format!("{program}; {library}"))
@@ -223,7 +223,7 @@ impl Tools {
 
     /// Debian's compiler of one version, its cargo and its sources, in a folder of their own; the standard library is built.
     fn of_debian(root: &Path, linker: &Path) -> Result<Tools> {
-        let folder = root.join("target/debian-rust");
+        let folder = crate::target(root).join("debian-rust");
         let (packages, tree) = (folder.join("packages"), folder.join("root"));
         fs::create_dir_all(&packages)?;
         let own = environment();

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -52,8 +52,7 @@ pub fn run(root: &Path) -> Result<String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // The whole workspace, as the tests build it: one package alone would be built with other features.
     call(root, &cargo, &["build", "-q", "--locked", "--workspace"])?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let sprag = target.join("debug/sprag").into_os_string();
+    let sprag = crate::target(root).join("debug/sprag").into_os_string();
     let mut results =
         EXAMPLES.iter().map(|example| one(root, example, &sprag)).collect::<Result<Vec<_>>>()?;
     results.push(format!("graphs of the Neural Engine: {}", graphs(root, &sprag)?));

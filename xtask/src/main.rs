@@ -43,6 +43,11 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_owned)
 }
 
+/// Where cargo puts what it builds.
+fn target(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
+}
+
 /// The report to look at: the one that is named, else a quickstart's.
 fn report() -> PathBuf {
     std::env::args_os().nth(2).map_or_else(|| root().join("sprag-quickstart/report.html"), PathBuf::from)

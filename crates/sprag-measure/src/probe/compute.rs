@@ -278,8 +278,8 @@ mod amx {
         false
     }
 
-    /// Sets all tiles up as large as they are and full of zeros, so often does four chains of one instruction, four
-    /// times, and gives the tiles back.
+    /// Sets all tiles up at their full size, which fills them with zeros, runs sixteen instructions in four chains so
+    /// many times, and gives the tiles back. Other factors could make the processor warmer, and its clock slower.
     macro_rules! rounds {
         ($rounds:expr, $instruction:literal) => {{
             let mut setup = [0_u8; 64];

@@ -3,8 +3,8 @@
 //! Programming Reference*, chapter 3).
 //!
 //! It is so fast that single precision goes through it, too: a number is the sum of three bfloat16 numbers, and six of
-//! the nine products of such sums are what single precision can tell from nothing (Henry, Tang and Heinecke,
-//! <https://arxiv.org/abs/1904.06376>). The other three are below 2^-23 of the whole.
+//! their nine products are added up (Henry, Tang and Heinecke, <https://arxiv.org/abs/1904.06376>). The other three are
+//! together below 2^-23 of the product. The unit takes what is below 2^-126 for zero, so small numbers lose bits.
 //!
 //! Both factors are first brought into the order in which the unit reads them. A *step* is 32 numbers of the summed
 //! dimension, as 16 words of two. The left factor lies in tiles of 32 rows: for each step, for each part of the
@@ -35,10 +35,10 @@ const PART: usize = 2 * REGISTER;
 /// Tiles below each other that panels pass by together.
 const GROUP: usize = 2;
 /// Rows and columns of the result that a thread takes at a time. With what it reads of both factors for a block of the
-/// summed dimension they take 0.6 to 1.2 MiB, a part of the second-level cache.
+/// summed dimension they take 0.9 to 1.2 MiB, a part of the second-level cache; less where pieces are lower.
 const HEIGHT: usize = 128;
 const WIDTH: usize = 512;
-/// Panels that a thread packs at a time.
+/// Most panels that a thread packs at a time, where threads share the work.
 const PANELS: usize = 8;
 
 /// True where the processor has the unit and the system lets this process use it.
@@ -385,8 +385,8 @@ unsafe fn read_rows<const PARTS: usize>(
     }
 }
 
-/// Numbers as sums of bfloat16 numbers, or left to be rounded where one part is all there is. What has no finite
-/// bfloat16 number next to it is its first part alone.
+/// Numbers as sums of bfloat16 numbers, or left to be rounded where one part is all there is. Infinities, NaN
+/// and what rounds to an infinity are their first part alone.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 fn split<const PARTS: usize>(numbers: __m512) -> [__m512; PARTS] {
@@ -422,7 +422,8 @@ struct Tile {
 }
 
 /// The tile unit of the current thread, set up: eight registers of 16 rows by 64 bytes. It stays so until this is
-/// dropped, whatever else the thread does: nothing but this module knows these registers.
+/// dropped: nothing but this module knows these registers, and nothing that could make another `Unit` on this thread,
+/// as waiting for other threads' work could, is called before.
 struct Unit {
     /// A thread's own.
     thread: PhantomData<*const ()>,

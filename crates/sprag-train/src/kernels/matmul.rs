@@ -13,7 +13,8 @@ use super::{Matrix, MatrixMut};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
     /// Not rounded. Where the processor has AMX, a factor is the sum of three bfloat16 numbers, which lose no more than
-    /// its sums do; an infinity among the factors then makes NaN.
+    /// sums do while factors and products are above 1e-31: what is smaller loses bits. An infinity among the factors, or
+    /// a number from 3.396e38 on, may make NaN then.
     Fp32,
     /// 8 bits of significand. Where the processor cannot multiply them itself it is as slow as `Fp32`, with the
     /// same results as elsewhere but for the order of sums.
@@ -82,6 +83,10 @@ impl<'a> Prepared<'a> {
 
     /// Every way that this processor has.
     #[cfg(test)]
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(unused_variables, unused_mut, reason = "packing is the kernels'")
+    )]
     fn every(b: Matrix<'a>, precision: Precision, together: bool) -> Vec<Prepared<'a>> {
         let mut ways = vec![Prepared::for_any_processor(b, precision)];
         #[cfg(target_arch = "x86_64")]

@@ -79,6 +79,8 @@ fn long_sums_and_scattered_elements_are_right() {
         // Neither rows nor columns are contiguous.
         check(Matrix::strided(&left, m, k, 3 * k, 3), Matrix::strided(&right, k, n, 2, 2 * k), 0, precision);
         check(Matrix::new(&left, m, k), Matrix::new(&right, k, n), 5, precision);
+        // Wider than what a thread takes at a time.
+        check(Matrix::new(&left, 40, 40), Matrix::new(&right, 40, 1100), 3, precision);
         // As for the gradient by a weight: both factors are read column after column.
         check(Matrix::new(&left, k, m).transposed(), Matrix::new(&right, k, n), 0, precision);
     }
@@ -130,7 +132,7 @@ fn single_precision_keeps_all_bits_of_its_factors() {
 }
 
 #[test]
-fn numbers_of_any_size_are_multiplied_and_infinities_do_not_vanish() {
+fn numbers_from_1e_30_on_are_multiplied_and_infinities_do_not_vanish() {
     for precision in precisions() {
         for size in [1e-30_f32, 1e-12, 1e12, 1e30, 3.3e38] {
             let b = [size; 32];
