@@ -278,8 +278,9 @@ mod amx {
         false
     }
 
-    /// Sets all tiles up at their full size, which fills them with zeros, runs sixteen instructions in four chains so
-    /// many times, and gives the tiles back. Other factors could make the processor warmer, and its clock slower.
+    /// Sets all tiles up at their full size, which fills them with zeros, does so many rounds in four chains, which
+    /// hide what an instruction takes, and gives the tiles back. Other factors could make the processor warmer, and its
+    /// clock slower.
     macro_rules! rounds {
         ($rounds:expr, $instruction:literal) => {{
             let mut setup = [0_u8; 64];
@@ -288,7 +289,6 @@ mod amx {
                 setup[16 + 2 * tile] = 64;
                 setup[48 + tile] = 16;
             }
-            const { assert!(CHAINS == 16) };
             // SAFETY: listed only where the processor has the instructions and the process may use them; they touch
             // tiles, which nothing else here knows, and no memory but `setup`.
             unsafe {
@@ -299,23 +299,11 @@ mod amx {
                     concat!($instruction, " tmm1, tmm4, tmm7"),
                     concat!($instruction, " tmm2, tmm5, tmm6"),
                     concat!($instruction, " tmm3, tmm5, tmm7"),
-                    concat!($instruction, " tmm0, tmm4, tmm6"),
-                    concat!($instruction, " tmm1, tmm4, tmm7"),
-                    concat!($instruction, " tmm2, tmm5, tmm6"),
-                    concat!($instruction, " tmm3, tmm5, tmm7"),
-                    concat!($instruction, " tmm0, tmm4, tmm6"),
-                    concat!($instruction, " tmm1, tmm4, tmm7"),
-                    concat!($instruction, " tmm2, tmm5, tmm6"),
-                    concat!($instruction, " tmm3, tmm5, tmm7"),
-                    concat!($instruction, " tmm0, tmm4, tmm6"),
-                    concat!($instruction, " tmm1, tmm4, tmm7"),
-                    concat!($instruction, " tmm2, tmm5, tmm6"),
-                    concat!($instruction, " tmm3, tmm5, tmm7"),
                     "dec {count}",
                     "jnz 2b",
                     "tilerelease",
                     setup = in(reg) setup.as_ptr(),
-                    count = inout(reg) $rounds.max(1) => _,
+                    count = inout(reg) ($rounds * CHAINS as u64 / 4).max(1) => _,
                     out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                     out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                     options(nostack),

@@ -44,21 +44,16 @@ const PANELS: usize = 8;
 /// True where the processor has the unit and the system lets this process use it.
 pub(super) fn available() -> bool {
     static AVAILABLE: OnceLock<bool> = OnceLock::new();
-    *AVAILABLE.get_or_init(|| avx512::available() && has_unit() && permitted())
+    *AVAILABLE.get_or_init(|| present() && permitted())
 }
 
-/// What the processor and the system present: tiles, bfloat16, and registers that are kept when threads change.
-fn has_unit() -> bool {
+/// True where the processor has the unit, whether or not the system lends it.
+pub(super) fn present() -> bool {
     const BF16_AND_TILE: u32 = 1 << 22 | 1 << 24;
-    const TILE_STATE: u64 = 1 << 17 | 1 << 18;
-    if !is_x86_feature_detected!("xsave") || __cpuid_count(7, 0).edx & BF16_AND_TILE != BF16_AND_TILE {
-        return false;
-    }
-    // SAFETY: `xsave` was just detected, which includes the system's leave to read this register.
-    unsafe { _xgetbv(0) & TILE_STATE == TILE_STATE }
+    avx512::available() && __cpuid_count(7, 0).edx & BF16_AND_TILE == BF16_AND_TILE
 }
 
-/// Asks the kernel, which keeps the 8 KiB of registers only for processes that asked.
+/// Asks the kernel, which keeps the 8 KiB of registers only for processes that asked, and refuses where it cannot.
 #[cfg(target_os = "linux")]
 fn permitted() -> bool {
     const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
@@ -256,19 +251,26 @@ impl Lanes {
                     let register = Register { matrix, first, at, shape: [lanes, count] };
                     register.read(&mut parts, factor);
                     for (part, words) in parts.iter().zip(words.chunks_exact_mut(PART)) {
-                        for (row, line) in part.iter().enumerate() {
-                            let place = match factor {
-                                Factor::Left => half * REGISTER + row * SIDE,
-                                Factor::Right => row * EDGE + half * SIDE,
-                            };
-                            let line_of_words = &mut words[place..][..SIDE];
-                            // SAFETY: sixteen words.
-                            unsafe { _mm512_storeu_si512(line_of_words.as_mut_ptr().cast(), *line) }
-                        }
+                        put(words, part, half, factor);
                     }
                 }
             }
         }
+    }
+}
+
+/// Puts a register where the factor keeps its first or second `half` of lanes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+fn put(words: &mut [u32], register: &[__m512i; SIDE], half: usize, factor: Factor) {
+    let (first, apart) = match factor {
+        Factor::Left => (half * REGISTER, SIDE),
+        Factor::Right => (half * SIDE, EDGE),
+    };
+    for (row, line) in register.iter().enumerate() {
+        let words = &mut words[first + row * apart..][..SIDE];
+        // SAFETY: sixteen words.
+        unsafe { _mm512_storeu_si512(words.as_mut_ptr().cast(), *line) }
     }
 }
 

@@ -46,10 +46,9 @@ pub fn set_precision(asked: Precision) -> Choice {
             precision: Precision::Bf16,
             because: format!("this processor multiplies bfloat16 ({instructions})"),
         },
-        (Precision::Auto, None) => Choice {
-            precision: Precision::Fp32,
-            because: "this processor does not multiply bfloat16".to_owned(),
-        },
+        (Precision::Auto, None) => {
+            Choice { precision: Precision::Fp32, because: "bfloat16 is no faster here".to_owned() }
+        }
         (precision, _) => Choice { precision, because: "the knob says so".to_owned() },
     };
     BF16.store(choice.precision == Precision::Bf16, Ordering::Relaxed);

@@ -18,7 +18,7 @@ impl Products {
     pub fn rate(&self, shape: [u32; 3], precision: &str, time: Duration) -> Option<f64> {
         let precision = match precision {
             "fp32" => Precision::Fp32,
-            // Elsewhere it is emulated, which says nothing of the machine.
+            // Elsewhere it is emulated or slower than fp32, which says nothing of what the machine can do.
             "bf16" if Precision::fast_bf16().is_some() => Precision::Bf16,
             _ => return None,
         };
