@@ -145,19 +145,19 @@ impl Packed {
         } else {
             Left::Panels(Panels::new(a, self.precision, together))
         };
-        // Enough pieces for all threads to end at about the same time.
+        // Enough pieces, alike enough, for all threads to end at about the same time.
+        let tiles = out.rows().div_ceil(MR);
         let threads = if together { rayon::current_num_threads() } else { 1 };
-        let height = (out.rows().div_ceil(MR) / (8 * threads)).clamp(1, TILES) * MR;
-        let mut pieces = out.split_rows(if threads == 1 { TILES * MR } else { height });
-        let height = pieces.first().map_or(height, MatrixMut::rows);
-        let piece = |(number, out): (usize, &mut MatrixMut<'_>)| match self.precision {
-            Precision::Fp32 => self.multiply_piece::<1>(out, [number * height, first], &left, accumulate),
-            Precision::Bf16 => self.multiply_piece::<2>(out, [number * height, first], &left, accumulate),
+        let enough = if threads == 1 { 1 } else { tiles.min(8 * threads) };
+        let mut pieces = out.split_rows_evenly(tiles.div_ceil(TILES).max(enough), MR);
+        let piece = |(row, out): &mut (usize, MatrixMut<'_>)| match self.precision {
+            Precision::Fp32 => self.multiply_piece::<1>(out, [*row, first], &left, accumulate),
+            Precision::Bf16 => self.multiply_piece::<2>(out, [*row, first], &left, accumulate),
         };
         if threads > 1 {
-            pieces.par_iter_mut().enumerate().with_max_len(1).for_each(piece);
+            pieces.par_iter_mut().with_max_len(1).for_each(piece);
         } else {
-            pieces.iter_mut().enumerate().for_each(piece);
+            pieces.iter_mut().for_each(piece);
         }
     }
 

@@ -197,6 +197,22 @@ impl<'a> MatrixMut<'a> {
         parts.collect()
     }
 
+    /// Cuts it into at most `parts` parts that are about as high as each other: they differ by `unit` rows at most,
+    /// of which they are multiples, but for the last one. Each comes with its first row.
+    ///
+    /// # Panics
+    /// `parts` or `unit` is zero.
+    pub fn split_rows_evenly(self, parts: usize, unit: usize) -> Vec<(usize, MatrixMut<'a>)> {
+        let units = self.rows.div_ceil(unit);
+        let first = |part| part * units / parts * unit;
+        let cuts = (0..parts).map(|part| (first(part), first(part + 1).min(self.rows)));
+        let parts = cuts.filter(|(first, end)| first < end).map(|(first, end)| {
+            let part = MatrixMut { start: self.start, rows: end - first, lent: PhantomData, ..self };
+            (first, part.moved(first * self.row_stride))
+        });
+        parts.collect()
+    }
+
     fn moved(self, by: usize) -> MatrixMut<'a> {
         // Where it is empty, `by` may lead beyond what was lent: nothing is ever read or written there.
         MatrixMut { start: self.start.wrapping_add(by), ..self }
@@ -270,6 +286,22 @@ mod tests {
             let here = (10 * (row / 2)) as f32;
             let expected = expected.map(|number| if number == 0.0 { 0.0 } else { number + here });
             assert_eq!(numbers, expected, "row {row}");
+        }
+    }
+
+    #[test]
+    fn even_parts_cover_all_rows_and_are_about_as_high() {
+        let mut data = [0.0; 100];
+        for (rows, parts, unit, expected) in [
+            (100, 3, 12, vec![(0, 36), (36, 36), (72, 28)]),
+            (20, 4, 7, vec![(0, 7), (7, 7), (14, 6)]),
+            (3, 1, 12, vec![(0, 3)]),
+            (0, 2, 12, vec![]),
+        ] {
+            let matrix = MatrixMut::new(&mut data[..rows], rows, 1);
+            let parts = matrix.split_rows_evenly(parts, unit);
+            let found: Vec<_> = parts.iter().map(|(first, part)| (*first, part.rows())).collect();
+            assert_eq!(found, expected, "{rows} rows");
         }
     }
 
