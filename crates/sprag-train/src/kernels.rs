@@ -15,6 +15,7 @@ pub mod matmul;
 pub mod matrix;
 pub mod memory;
 pub mod mix;
+pub mod mlp;
 pub mod norm;
 pub mod optimiser;
 pub mod rotary;

@@ -5,12 +5,18 @@
 //! the summed dimension rounded to bfloat16. A panel of the right factor passes by some rows of the left one,
 //! which stay in the second-level cache.
 
+mod between;
+mod pack;
+
 use std::arch::x86_64::*;
 
 use rayon::prelude::*;
 
 use super::memory::Buffer;
 use super::{Matrix, MatrixMut, Precision};
+pub(super) use between::{Rows, Then};
+use pack::{Lanes, rows_to_words};
+pub(super) use pack::{lanes_mask, side_by_side, transposed};
 
 /// Rows of a tile: 12 x 2 registers of sums, 2 of the right factor, 1 of the left one, of 32.
 const MR: usize = 12;
@@ -23,9 +29,6 @@ const DEPTH: usize = 256;
 const ROW: usize = DEPTH + 16;
 /// Most tiles that share the rows a thread makes ready at a time: 102 KiB.
 const TILES: usize = 8;
-
-/// Words that are packed into one panel before the next panel's turn, where lanes lie side by side in memory.
-const PACKED_TOGETHER: usize = 8;
 
 /// True where the processor has what the functions here are compiled for.
 pub(super) fn available() -> bool {
@@ -141,18 +144,36 @@ impl Packed {
         // Rows that lie in memory as they are read are made ready a few at a time; others all at once, so that
         // threads read long stretches of memory.
         let left = if a.col_stride() == 1 {
-            Left::Rows(a)
+            Left::Numbers(a)
         } else {
             Left::Panels(Panels::new(a, self.precision, together))
         };
+        self.multiply_left(out, &left, first, accumulate, together);
+    }
+
+    /// `out = a self` for rows that are words already, on all threads.
+    pub(super) fn multiply_rows(&self, out: MatrixMut<'_>, a: &Rows) {
+        assert!(a.shape() == [out.rows(), self.panels.depth] && out.cols() == self.panels.lanes);
+        assert!(a.precision() == self.precision);
+        self.multiply_left(out, &Left::Words(a), 0, false, true);
+    }
+
+    fn multiply_left(
+        &self,
+        out: MatrixMut<'_>,
+        left: &Left<'_>,
+        first: usize,
+        accumulate: bool,
+        together: bool,
+    ) {
         // Enough pieces, alike enough, for all threads to end at about the same time.
         let tiles = out.rows().div_ceil(MR);
         let threads = if together { rayon::current_num_threads() } else { 1 };
         let enough = if threads == 1 { 1 } else { tiles.min(8 * threads) };
         let mut pieces = out.split_rows_evenly(tiles.div_ceil(TILES).max(enough), MR);
         let piece = |(row, out): &mut (usize, MatrixMut<'_>)| match self.precision {
-            Precision::Fp32 => self.multiply_piece::<1>(out, [*row, first], &left, accumulate),
-            Precision::Bf16 => self.multiply_piece::<2>(out, [*row, first], &left, accumulate),
+            Precision::Fp32 => self.multiply_piece::<1>(out, [*row, first], left, accumulate),
+            Precision::Bf16 => self.multiply_piece::<2>(out, [*row, first], left, accumulate),
         };
         if threads > 1 {
             pieces.par_iter_mut().with_max_len(1).for_each(piece);
@@ -172,23 +193,23 @@ impl Packed {
         let k = self.panels.depth;
         let (rows, n, stride) = (out.rows(), out.cols(), out.row_stride());
         let mut ready = match left {
-            Left::Rows(_) => Buffer::new(rows.next_multiple_of(MR) * ROW),
-            Left::Panels(_) => Buffer::new(0),
-        };
-        let panels_of_left = |number: usize| match left {
-            Left::Rows(_) => &[],
-            Left::Panels(panels) => panels.blocks(PER_WORD).nth(number).expect("as many as on the right").1,
+            Left::Numbers(_) => Buffer::new(rows.next_multiple_of(MR) * ROW),
+            Left::Words(_) | Left::Panels(_) => Buffer::new(0),
         };
         for (number, (words, block)) in self.panels.blocks(PER_WORD).enumerate() {
             let from = number * DEPTH * PER_WORD;
             let (a, tile_step) = match left {
-                Left::Rows(matrix) => {
+                Left::Numbers(matrix) => {
                     let ready = words_mut(&mut ready);
                     let depth = (DEPTH * PER_WORD).min(k - from);
                     rows_to_words::<PER_WORD>(ready, matrix.rows_from(first, rows), from, depth);
                     (&*ready, MR * ROW)
                 }
-                Left::Panels(_) => (&panels_of_left(number)[first * words..], MR * words),
+                Left::Words(rows) => (&rows.block(number)[first * ROW..], MR * ROW),
+                Left::Panels(panels) => {
+                    let (_, block) = panels.blocks(PER_WORD).nth(number).expect("as many as on the right");
+                    (&block[first * words..], MR * words)
+                }
             };
             let add = accumulate || number > 0;
             let panels = block.chunks_exact(NR * words).skip(first_col / NR).take(n.div_ceil(NR));
@@ -204,7 +225,7 @@ impl Packed {
                         let corner = out.as_mut_ptr().add(tile * MR * stride + panel * NR);
                         let to = Tile { corner, stride, rows, cols, add };
                         match left {
-                            Left::Rows(_) => tile_of::<PER_WORD, ROW, 1>(words, a, b, to),
+                            Left::Numbers(_) | Left::Words(_) => tile_of::<PER_WORD, ROW, 1>(words, a, b, to),
                             Left::Panels(_) => tile_of::<PER_WORD, 1, MR>(words, a, b, to),
                         }
                     }
@@ -217,57 +238,9 @@ impl Packed {
 /// A left factor.
 enum Left<'a> {
     /// Numbers of a row lie side by side.
-    Rows(Matrix<'a>),
+    Numbers(Matrix<'a>),
+    Words(&'a Rows),
     Panels(Panels<MR>),
-}
-
-/// Columns `from..from + depth` of `matrix` as words, rows ROW apart. Where the last word has only one number, the
-/// other is zero.
-fn rows_to_words<const PER_WORD: usize>(words: &mut [u32], matrix: Matrix<'_>, from: usize, depth: usize) {
-    assert!(available() && matrix.col_stride() == 1 && depth <= DEPTH * PER_WORD);
-    for (row, words) in words.chunks_exact_mut(ROW).enumerate().take(matrix.rows()) {
-        let numbers = &matrix.data()[row * matrix.row_stride() + from..][..depth];
-        // SAFETY: `available` was asserted; a row has room for DEPTH words and sixteen more.
-        unsafe { numbers_to_words::<PER_WORD>(words, numbers, matrix.row_stride()) }
-    }
-}
-
-/// # Safety
-/// The processor is [`available`]; `words` has room for those of `numbers`, rounded up to sixteen.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-unsafe fn numbers_to_words<const PER_WORD: usize>(words: &mut [u32], numbers: &[f32], next_row: usize) {
-    debug_assert!(numbers.len().div_ceil(16 * PER_WORD) * 16 <= words.len());
-    for (numbers, words) in numbers.chunks(16 * PER_WORD).zip(words.chunks_exact_mut(16)) {
-        // SAFETY: the masks leave only what `numbers` has; `words` is sixteen long.
-        unsafe {
-            let ahead = numbers.as_ptr().wrapping_add(next_row);
-            _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
-            if PER_WORD == 2 {
-                _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(16).cast());
-            }
-            let row = words_of_row::<PER_WORD>(numbers.as_ptr(), numbers.len());
-            _mm512_storeu_si512(words.as_mut_ptr().cast(), row);
-        }
-    }
-}
-
-/// The next `count` numbers, at most those of sixteen words, as words; what is missing is zero.
-///
-/// # Safety
-/// The processor is [`available`]; `from` is valid for `count` numbers.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-unsafe fn words_of_row<const PER_WORD: usize>(from: *const f32, count: usize) -> __m512i {
-    // SAFETY: the masks leave only the numbers that the contract promises. `wrapping_add`, because the second half
-    // may begin beyond them when all of it is masked out.
-    unsafe {
-        if PER_WORD == 1 {
-            return _mm512_castps_si512(_mm512_maskz_loadu_ps(lanes_mask(count), from));
-        }
-        let low = _mm512_maskz_loadu_ps(lanes_mask(count.min(16)), from);
-        let high = _mm512_maskz_loadu_ps(lanes_mask(count.saturating_sub(16)), from.wrapping_add(16));
-        std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low))
-    }
 }
 
 /// Where a tile is written.
@@ -296,7 +269,6 @@ unsafe fn tile_of<const PER_WORD: usize, const ROW_STEP: usize, const WORD_STEP:
     b: &[u32],
     to: Tile,
 ) {
-    debug_assert!((MR - 1) * ROW_STEP + (words - 1) * WORD_STEP < a.len() && words * NR <= b.len());
     for row in 0..to.rows {
         // The tile is written at the end, all at once: its lines are asked for now, and wait in the second-level
         // cache, for in the first one rows of some lengths would drive each other out. A prefetch may point anywhere.
@@ -305,21 +277,8 @@ unsafe fn tile_of<const PER_WORD: usize, const ROW_STEP: usize, const WORD_STEP:
         _mm_prefetch::<_MM_HINT_T1>(row.wrapping_add(16).cast());
     }
     let mut sums = [[_mm512_setzero_ps(); 2]; MR];
-    let (mut a, mut b) = (a.as_ptr(), b.as_ptr());
-    for _ in 0..words {
-        // SAFETY: by the contract, `words` words of MR rows and of NR columns follow.
-        unsafe {
-            let right = [_mm512_loadu_si512(b.cast()), _mm512_loadu_si512(b.add(16).cast())];
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let left = _mm512_set1_epi32((*a.add(row * ROW_STEP)).cast_signed());
-                sums[0] = add_products::<PER_WORD>(sums[0], left, right[0]);
-                sums[1] = add_products::<PER_WORD>(sums[1], left, right[1]);
-            }
-            // Behind the last word it may point outside.
-            a = a.wrapping_add(WORD_STEP);
-            b = b.add(NR);
-        }
-    }
+    // SAFETY: the same contract.
+    unsafe { add_tile::<PER_WORD, ROW_STEP, WORD_STEP>(&mut sums, words, a, b) };
     if to.rows == MR && to.cols == NR {
         // Sizes are known, so that the sums need not leave their registers before this.
         for (row, sums) in sums.iter().enumerate() {
@@ -350,6 +309,36 @@ unsafe fn tile_of<const PER_WORD: usize, const ROW_STEP: usize, const WORD_STEP:
     }
 }
 
+/// Adds the products of a tile to its sums.
+///
+/// # Safety
+/// As for [`tile_of`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn add_tile<const PER_WORD: usize, const ROW_STEP: usize, const WORD_STEP: usize>(
+    sums: &mut [[__m512; 2]; MR],
+    words: usize,
+    a: &[u32],
+    b: &[u32],
+) {
+    debug_assert!((MR - 1) * ROW_STEP + (words - 1) * WORD_STEP < a.len() && words * NR <= b.len());
+    let (mut a, mut b) = (a.as_ptr(), b.as_ptr());
+    for _ in 0..words {
+        // SAFETY: by the contract, `words` words of MR rows and of NR columns follow.
+        unsafe {
+            let right = [_mm512_loadu_si512(b.cast()), _mm512_loadu_si512(b.add(16).cast())];
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let left = _mm512_set1_epi32((*a.add(row * ROW_STEP)).cast_signed());
+                sums[0] = add_products::<PER_WORD>(sums[0], left, right[0]);
+                sums[1] = add_products::<PER_WORD>(sums[1], left, right[1]);
+            }
+            // Behind the last word it may point outside.
+            a = a.wrapping_add(WORD_STEP);
+            b = b.add(NR);
+        }
+    }
+}
+
 /// Adds the products of the numbers in each word.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
@@ -362,183 +351,3 @@ fn add_products<const PER_WORD: usize>(sums: __m512, left: __m512i, right: __m51
     _mm512_dpbf16_ps(sums, left, right)
 }
 
-/// The first so many of sixteen; all where there are more.
-pub(super) fn lanes_mask(lanes: usize) -> __mmask16 {
-    if lanes >= 16 { u16::MAX } else { (1 << lanes) - 1 }
-}
-
-/// Some rows of a matrix that become the lanes of a panel: those from `first`, over `depth` columns from
-/// `from`.
-#[derive(Clone, Copy)]
-struct Lanes<'a> {
-    matrix: Matrix<'a>,
-    first: usize,
-    from: usize,
-    depth: usize,
-}
-
-impl Lanes<'_> {
-    /// Packs as many panels of W rows as fit `packed`, one after the other.
-    fn pack_panels<const W: usize, const PER_WORD: usize>(self, packed: &mut [u32]) {
-        let words = self.depth.div_ceil(PER_WORD);
-        // Where lanes of neighbouring panels lie side by side in memory, some columns of all panels come before
-        // the next columns: memory is read in longer stretches, and a page is not left after every few bytes.
-        let step = if self.matrix.row_stride() == 1 { PACKED_TOGETHER } else { words };
-        for word in (0..words).step_by(step) {
-            let depth = (PER_WORD * step).min(self.depth - PER_WORD * word);
-            for (panel, packed) in packed.chunks_exact_mut(W * words).enumerate() {
-                let from = self.from + PER_WORD * word;
-                let part = Lanes { first: self.first + panel * W, from, depth, ..self };
-                part.pack::<W, PER_WORD>(&mut packed[word * W..][..depth.div_ceil(PER_WORD) * W]);
-            }
-        }
-    }
-
-    /// Packs W rows: word `word * W + lane` holds column `word` of row `lane`, or columns `2 word` (low half) and
-    /// `2 word + 1`. Rows and columns that the matrix does not have are zero.
-    fn pack<const W: usize, const PER_WORD: usize>(self, packed: &mut [u32]) {
-        let words = self.depth.div_ceil(PER_WORD);
-        assert!(packed.len() == W * words);
-        for offset in (0..W).step_by(16) {
-            let lanes = self.matrix.rows().saturating_sub(self.first + offset).min(16).min(W - offset);
-            let part = Lanes { first: self.first + offset, ..self };
-            // SAFETY: only `Panels::new`, which asserts `available`, packs anything. The words from `offset` on
-            // hold `words` rows, W apart, of at least `W - offset` words.
-            unsafe { part.pack_lanes::<PER_WORD>(&mut packed[offset..], W, lanes, (W - offset).min(16)) }
-        }
-    }
-
-    /// Packs the first `lanes` rows and zeros up to `keep`, at most 16.
-    ///
-    /// # Safety
-    /// The processor is [`available`]; `packed` has a row for each word, `width` apart, of `keep` words; the
-    /// matrix has `lanes` rows from `first` on.
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-    unsafe fn pack_lanes<const PER_WORD: usize>(
-        self,
-        packed: &mut [u32],
-        width: usize,
-        lanes: usize,
-        keep: usize,
-    ) {
-        let (data, row_stride, col_stride) =
-            (self.matrix.data(), self.matrix.row_stride(), self.matrix.col_stride());
-        let words = self.depth.div_ceil(PER_WORD);
-        debug_assert!((words - 1) * width + keep <= packed.len() && lanes <= keep && keep <= 16);
-        let (keep, have) = (lanes_mask(keep), lanes_mask(lanes));
-        let to = packed.as_mut_ptr();
-        if lanes == 0 {
-            for word in 0..words {
-                // SAFETY: rows of `packed`, by the contract.
-                unsafe { _mm512_mask_storeu_epi32(to.add(word * width).cast(), keep, _mm512_setzero_si512()) }
-            }
-            return;
-        }
-        let start = self.first * row_stride + self.from * col_stride;
-        debug_assert!(start + (lanes - 1) * row_stride + (self.depth - 1) * col_stride < data.len());
-        // SAFETY: the first element that is read; the matrix contains it.
-        let from = unsafe { data.as_ptr().add(start) };
-        if row_stride == 1 {
-            for word in 0..words {
-                // SAFETY: lanes of one column lie side by side; only columns below `depth` are read.
-                unsafe {
-                    let column = |at: usize| {
-                        if at >= self.depth {
-                            return _mm512_setzero_ps();
-                        }
-                        let place = from.add(at * col_stride);
-                        // What the next call for these lanes reads: no hardware sees these short stretches coming.
-                        let ahead = place.wrapping_add(PACKED_TOGETHER * PER_WORD * col_stride);
-                        _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
-                        _mm512_maskz_loadu_ps(have, place)
-                    };
-                    let both = if PER_WORD == 1 {
-                        _mm512_castps_si512(column(word))
-                    } else {
-                        side_by_side(column(2 * word), column(2 * word + 1))
-                    };
-                    _mm512_mask_storeu_epi32(to.add(word * width).cast(), keep, both);
-                }
-            }
-        } else if col_stride == 1 {
-            for word in (0..words).step_by(16) {
-                let at = word * PER_WORD;
-                let count = (self.depth - at).min(16 * PER_WORD);
-                let mut rows = [_mm512_setzero_si512(); 16];
-                for (lane, row) in rows.iter_mut().enumerate().take(lanes) {
-                    // SAFETY: a row of the matrix has `depth` columns.
-                    unsafe { *row = words_of_row::<PER_WORD>(from.add(lane * row_stride + at), count) }
-                }
-                let columns = transposed(rows).into_iter().take(count.div_ceil(PER_WORD));
-                for (next, column) in columns.enumerate() {
-                    // SAFETY: rows of `packed`, by the contract.
-                    unsafe { _mm512_mask_storeu_epi32(to.add((word + next) * width).cast(), keep, column) }
-                }
-            }
-        } else {
-            for word in 0..words {
-                let mut columns = [[0.0_f32; 16]; PER_WORD];
-                for (at, column) in (PER_WORD * word..self.depth).zip(&mut columns) {
-                    for (lane, number) in column.iter_mut().enumerate().take(lanes) {
-                        *number = data[start + lane * row_stride + at * col_stride];
-                    }
-                }
-                // SAFETY: rows of `packed`, by the contract; the columns are 16 numbers each.
-                unsafe {
-                    let columns = columns.map(|column| _mm512_loadu_ps(column.as_ptr()));
-                    let both = if PER_WORD == 1 {
-                        _mm512_castps_si512(columns[0])
-                    } else {
-                        side_by_side(columns[0], columns[PER_WORD - 1])
-                    };
-                    _mm512_mask_storeu_epi32(to.add(word * width).cast(), keep, both);
-                }
-            }
-        }
-    }
-}
-
-/// Rounds both; lane by lane, the first goes into the low half.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-pub(super) fn side_by_side(first: __m512, second: __m512) -> __m512i {
-    // SAFETY: both are 512 bits without a meaning of their own.
-    let halves: __m512i = unsafe { std::mem::transmute(_mm512_cvtne2ps_pbh(second, first)) };
-    let mut places = [0_i16; 32];
-    for (at, place) in places.iter_mut().enumerate() {
-        *place = (at / 2 + at % 2 * 16) as i16;
-    }
-    // SAFETY: 32 numbers of 16 bits.
-    let places = unsafe { _mm512_loadu_si512(places.as_ptr().cast()) };
-    _mm512_permutexvar_epi16(places, halves)
-}
-
-/// Words of 16 rows as 16 columns.
-#[target_feature(enable = "avx512f")]
-pub(super) fn transposed(rows: [__m512i; 16]) -> [__m512i; 16] {
-    let mut two = rows;
-    for (pair, to) in rows.chunks_exact(2).zip(two.chunks_exact_mut(2)) {
-        to[0] = _mm512_unpacklo_epi32(pair[0], pair[1]);
-        to[1] = _mm512_unpackhi_epi32(pair[0], pair[1]);
-    }
-    // Word `4 q + j`, part `l` of four: column `4 l + j` of rows `4 q..4 q + 4`.
-    let mut four = two;
-    for (group, to) in two.chunks_exact(4).zip(four.chunks_exact_mut(4)) {
-        to[0] = _mm512_unpacklo_epi64(group[0], group[2]);
-        to[1] = _mm512_unpackhi_epi64(group[0], group[2]);
-        to[2] = _mm512_unpacklo_epi64(group[1], group[3]);
-        to[3] = _mm512_unpackhi_epi64(group[1], group[3]);
-    }
-    let mut columns = four;
-    for j in 0..4 {
-        let even = |a, b| _mm512_shuffle_i32x4::<0x88>(a, b);
-        let odd = |a, b| _mm512_shuffle_i32x4::<0xdd>(a, b);
-        let (a, b) = (even(four[j], four[4 + j]), even(four[8 + j], four[12 + j]));
-        let (c, d) = (odd(four[j], four[4 + j]), odd(four[8 + j], four[12 + j]));
-        columns[j] = even(a, b);
-        columns[4 + j] = even(c, d);
-        columns[8 + j] = odd(a, b);
-        columns[12 + j] = odd(c, d);
-    }
-    columns
-}

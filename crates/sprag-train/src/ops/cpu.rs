@@ -13,6 +13,7 @@ use super::fused::{
 use crate::kernels::activation::Activation;
 use crate::kernels::attention::Attention;
 use crate::kernels::memory::Buffer;
+use crate::kernels::mlp::{Hidden, Mlp};
 use crate::kernels::rotary::Angles;
 use crate::kernels::{
     Matrix, MatrixMut, Precision, activation, loss, matmul, mix as mixing, norm, optimiser, rotary,
@@ -338,52 +339,27 @@ struct MlpGradient {
     x: FlexTensor,
     up: FlexTensor,
     down: FlexTensor,
-    /// Before the activation, `[tokens, hidden]`.
-    hidden: Arc<Buffer>,
     precision: Precision,
+    hidden: Arc<Hidden>,
 }
 
 pub(super) fn mlp(x: Tensor<3>, up: Tensor<2>, down: Tensor<2>, precision: Precision) -> Tensor<3> {
     let output = apply([x.into_dispatch(), up.into_dispatch(), down.into_dispatch()], |inputs| {
         let [x, up, down] = inputs.map(contiguous);
-        let hidden = product(rows_of(&x), rows_of(&up), precision);
-        let gradient = MlpGradient { x, up, down, hidden: Arc::new(hidden), precision };
-        let activated = gradient.activated();
-        let [rows, seq, _] = dims(&gradient.x);
-        let out = product(gradient.matrix(&activated), rows_of(&gradient.down), precision);
-        (tensor(out, [rows, seq, rows_of(&gradient.down).cols()]), gradient)
+        let ([rows, seq, _], [_, outputs]) = (dims(&x), dims(&down));
+        let (out, hidden) = Mlp { up: rows_of(&up), down: rows_of(&down), precision }.forward(rows_of(&x));
+        (tensor(out, [rows, seq, outputs]), MlpGradient { x, up, down, precision, hidden: Arc::new(hidden) })
     });
     Tensor::from_dispatch(output)
 }
 
-impl MlpGradient {
-    fn matrix<'a>(&self, hidden: &'a [f32]) -> Matrix<'a> {
-        let width = rows_of(&self.up).cols();
-        Matrix::new(hidden, hidden.len() / width.max(1), width)
-    }
-
-    fn activated(&self) -> Buffer {
-        let mut activated = Buffer::new(self.hidden.len());
-        activation::activate(&mut activated, &self.hidden, Activation::SquaredRelu);
-        activated
-    }
-}
-
 impl Gradient<3> for MlpGradient {
-    fn backward(self, output: FlexTensor, [x, up, down]: [bool; 3]) -> [Option<FlexTensor>; 3] {
-        let output = contiguous(output);
-        let (gradient, precision) = (rows_of(&output), self.precision);
-        let by_down = down.then(|| {
-            let activated = self.activated();
-            let by_down = product(self.matrix(&activated).transposed(), gradient, precision);
-            shaped_like(by_down, &self.down)
-        });
-        let mut by_hidden = product(gradient, rows_of(&self.down).transposed(), precision);
-        activation::activate_gradient(&mut by_hidden, &self.hidden, Activation::SquaredRelu);
-        let by_hidden = self.matrix(&by_hidden);
-        let by_up = || product(rows_of(&self.x).transposed(), by_hidden, precision);
-        let by_x = || product(by_hidden, rows_of(&self.up).transposed(), precision);
-        [x.then(|| shaped_like(by_x(), &self.x)), up.then(|| shaped_like(by_up(), &self.up)), by_down]
+    fn backward(self, output: FlexTensor, wanted: [bool; 3]) -> [Option<FlexTensor>; 3] {
+        let (x, output) = (rows_of(&self.x), contiguous(output));
+        let mlp = Mlp { up: rows_of(&self.up), down: rows_of(&self.down), precision: self.precision };
+        let [by_x, by_up, by_down] = mlp.backward(x, &self.hidden, rows_of(&output), wanted);
+        let pairs = [(by_x, &self.x), (by_up, &self.up), (by_down, &self.down)];
+        pairs.map(|(by, like)| by.map(|by| shaped_like(by, like)))
     }
 }
 
