@@ -141,6 +141,7 @@ impl Packed {
         together: bool,
     ) {
         assert!(first.is_multiple_of(NR) && first + out.cols() <= self.panels.lanes);
+        assert!(a.cols() == self.panels.depth);
         // Rows that lie in memory as they are read are made ready a few at a time; others all at once, so that
         // threads read long stretches of memory.
         let left = if a.col_stride() == 1 {
@@ -148,21 +149,30 @@ impl Packed {
         } else {
             Left::Panels(Panels::new(a, self.precision, together))
         };
-        self.multiply_left(out, &left, first, accumulate, together);
+        self.multiply_left(out, &left, [0, first], accumulate, together);
+    }
+
+    /// `out (+)= a self` by as many of its rows as `a` has columns, from `first` on, an even one, on this thread alone.
+    /// Numbers of a row of `a` lie side by side.
+    pub(super) fn multiply_by_rows(&self, out: MatrixMut<'_>, a: Matrix<'_>, first: usize, accumulate: bool) {
+        assert!(first.is_multiple_of(2) && first + a.cols() <= self.panels.depth && a.col_stride() == 1);
+        assert!(out.rows() == a.rows() && out.cols() == self.panels.lanes);
+        self.multiply_left(out, &Left::Numbers(a), [first, 0], accumulate, false);
     }
 
     /// `out = a self` for rows that are words already, on all threads.
     pub(super) fn multiply_rows(&self, out: MatrixMut<'_>, a: &Rows) {
         assert!(a.shape() == [out.rows(), self.panels.depth] && out.cols() == self.panels.lanes);
         assert!(a.precision() == self.precision);
-        self.multiply_left(out, &Left::Words(a), 0, false, true);
+        self.multiply_left(out, &Left::Words(a), [0, 0], false, true);
     }
 
+    /// By a part of the right factor that begins at the given row and column.
     fn multiply_left(
         &self,
         out: MatrixMut<'_>,
         left: &Left<'_>,
-        first: usize,
+        part: [usize; 2],
         accumulate: bool,
         together: bool,
     ) {
@@ -172,8 +182,8 @@ impl Packed {
         let enough = if threads == 1 { 1 } else { tiles.min(8 * threads) };
         let mut pieces = out.split_rows_evenly(tiles.div_ceil(TILES).max(enough), MR);
         let piece = |(row, out): &mut (usize, MatrixMut<'_>)| match self.precision {
-            Precision::Fp32 => self.multiply_piece::<1>(out, [*row, first], left, accumulate),
-            Precision::Bf16 => self.multiply_piece::<2>(out, [*row, first], left, accumulate),
+            Precision::Fp32 => self.multiply_piece::<1>(out, *row, part, left, accumulate),
+            Precision::Bf16 => self.multiply_piece::<2>(out, *row, part, left, accumulate),
         };
         if threads > 1 {
             pieces.par_iter_mut().with_max_len(1).for_each(piece);
@@ -182,27 +192,36 @@ impl Packed {
         }
     }
 
-    /// At most TILES tiles high; rows of the left factor and columns of the right one begin at those given.
+    /// At most TILES tiles high; the left factor's rows begin at `first`, the right factor's part at the row and column
+    /// given.
     fn multiply_piece<const PER_WORD: usize>(
         &self,
         out: &mut MatrixMut<'_>,
-        [first, first_col]: [usize; 2],
+        first: usize,
+        [first_row, first_col]: [usize; 2],
         left: &Left<'_>,
         accumulate: bool,
     ) {
-        let k = self.panels.depth;
         let (rows, n, stride) = (out.rows(), out.cols(), out.row_stride());
+        let depth = left.depth();
         let mut ready = match left {
             Left::Numbers(_) => Buffer::new(rows.next_multiple_of(MR) * ROW),
             Left::Words(_) | Left::Panels(_) => Buffer::new(0),
         };
-        for (number, (words, block)) in self.panels.blocks(PER_WORD).enumerate() {
-            let from = number * DEPTH * PER_WORD;
+        let mut done = 0;
+        for (number, (words_of_block, block)) in self.panels.blocks(PER_WORD).enumerate() {
+            // The words of this block that belong to the part.
+            let start = number * DEPTH;
+            let skipped = (first_row / PER_WORD).saturating_sub(start).min(words_of_block);
+            let words = (words_of_block - skipped).min((depth - done).div_ceil(PER_WORD));
+            if words == 0 {
+                continue;
+            }
             let (a, tile_step) = match left {
                 Left::Numbers(matrix) => {
                     let ready = words_mut(&mut ready);
-                    let depth = (DEPTH * PER_WORD).min(k - from);
-                    rows_to_words::<PER_WORD>(ready, matrix.rows_from(first, rows), from, depth);
+                    let depth = (words * PER_WORD).min(depth - done);
+                    rows_to_words::<PER_WORD>(ready, matrix.rows_from(first, rows), done, depth);
                     (&*ready, MR * ROW)
                 }
                 Left::Words(rows) => (&rows.block(number)[first * ROW..], MR * ROW),
@@ -211,9 +230,11 @@ impl Packed {
                     (&block[first * words..], MR * words)
                 }
             };
-            let add = accumulate || number > 0;
-            let panels = block.chunks_exact(NR * words).skip(first_col / NR).take(n.div_ceil(NR));
+            let add = accumulate || done > 0;
+            done += words * PER_WORD;
+            let panels = block.chunks_exact(NR * words_of_block).skip(first_col / NR).take(n.div_ceil(NR));
             for (panel, b) in panels.enumerate() {
+                let b = &b[skipped * NR..][..words * NR];
                 let cols = NR.min(n - panel * NR);
                 for tile in 0..rows.div_ceil(MR) {
                     let rows = MR.min(rows - tile * MR);
@@ -241,6 +262,17 @@ enum Left<'a> {
     Numbers(Matrix<'a>),
     Words(&'a Rows),
     Panels(Panels<MR>),
+}
+
+impl Left<'_> {
+    /// Numbers that are summed over.
+    fn depth(&self) -> usize {
+        match self {
+            Left::Numbers(matrix) => matrix.cols(),
+            Left::Words(rows) => rows.shape()[1],
+            Left::Panels(panels) => panels.depth,
+        }
+    }
 }
 
 /// Where a tile is written.

@@ -167,6 +167,54 @@ impl<'a> Prepared<'a> {
     }
 }
 
+/// A right factor of which products take some rows at a time, each on one thread.
+#[derive(Debug)]
+pub enum PreparedRows<'a> {
+    /// Made ready once for all of them.
+    #[cfg(target_arch = "x86_64")]
+    Packed(super::avx512::Packed),
+    /// Made ready by each product.
+    Each(Matrix<'a>, Precision),
+}
+
+impl<'a> PreparedRows<'a> {
+    /// Makes `b` ready, on the current thread alone.
+    pub fn new(b: Matrix<'a>, precision: Precision) -> PreparedRows<'a> {
+        #[cfg(target_arch = "x86_64")]
+        if super::avx512::available() && !super::amx::available() {
+            return PreparedRows::Packed(super::avx512::Packed::new(b, precision, false));
+        }
+        PreparedRows::Each(b, precision)
+    }
+
+    /// `out = a b`, or `out += a b` to `accumulate`, for as many rows of `b` as `a` has columns, from `first` on.
+    ///
+    /// # Panics
+    /// Shapes do not fit together, `first` is odd, or numbers of a row of `a` do not lie side by side.
+    pub fn multiply_alone(&self, mut out: MatrixMut<'_>, a: Matrix<'_>, first: usize, accumulate: bool) {
+        assert!(first.is_multiple_of(2) && a.col_stride() == 1, "rows from {first} of a right factor");
+        let part = [a.cols(), self.cols()];
+        if !something_to_add(&mut out, a, part, accumulate) {
+            return;
+        }
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            PreparedRows::Packed(b) => b.multiply_by_rows(out, a, first, accumulate),
+            PreparedRows::Each(b, precision) => {
+                matmul_alone(out, a, b.rows_from(first, a.cols()), accumulate, *precision);
+            }
+        }
+    }
+
+    fn cols(&self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            PreparedRows::Packed(b) => b.shape()[1],
+            PreparedRows::Each(b, _) => b.cols(),
+        }
+    }
+}
+
 /// `out = a b`, or `out += a b` to `accumulate`, on all threads of the current rayon pool.
 ///
 /// # Panics

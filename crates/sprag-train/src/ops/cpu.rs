@@ -270,6 +270,7 @@ impl Gradient<1> for RotaryNormGradient {
 struct AttentionGradient {
     attention: Attention,
     inputs: [FlexTensor; 3],
+    output: FlexTensor,
     log_sums: Arc<Buffer>,
 }
 
@@ -288,21 +289,21 @@ pub(super) fn attention(
         let queries = query.shape().into_iter().product::<usize>();
         let (mut out, mut log_sums) = (Buffer::new(queries * value.dim()), Buffer::new(queries));
         attention.forward(&mut out, &mut log_sums, query, key, value);
-        let out = tensor_of_heads(out, query.shape(), value.dim());
-        (out, AttentionGradient { attention, log_sums: Arc::new(log_sums), inputs })
+        let output = tensor_of_heads(out, query.shape(), value.dim());
+        (output.clone(), AttentionGradient { attention, inputs, output, log_sums: Arc::new(log_sums) })
     });
     Tensor::from_dispatch(output)
 }
 
 impl Gradient<3> for AttentionGradient {
-    fn backward(self, output: FlexTensor, _: [bool; 3]) -> [Option<FlexTensor>; 3] {
-        let output = with_whole_vectors(output);
-        let views = self.inputs.each_ref().map(heads);
-        let [mut query, mut key, mut value] =
-            views.map(|view| Buffer::new(view.shape().into_iter().product::<usize>() * view.dim()));
+    fn backward(self, gradient: FlexTensor, _: [bool; 3]) -> [Option<FlexTensor>; 3] {
+        let gradient = with_whole_vectors(gradient);
+        let [of_query, of_key, of_value] = self.inputs.each_ref().map(heads);
+        let [mut query, mut key, mut value] = [of_query, of_key, of_value]
+            .map(|view| Buffer::new(view.shape().into_iter().product::<usize>() * view.dim()));
         let by = [&mut query[..], &mut key[..], &mut value[..]];
-        self.attention.backward(by, heads(&output), &self.log_sums, views);
-        let [of_query, of_key, of_value] = views;
+        let views = [heads(&self.output), of_query, of_key, of_value];
+        self.attention.backward(by, heads(&gradient), views, &self.log_sums);
         [(query, of_query), (key, of_key), (value, of_value)]
             .map(|(by, view)| Some(tensor_of_heads(by, view.shape(), view.dim())))
     }

@@ -8,6 +8,9 @@ use super::{DEPTH, ROW, available};
 /// Words that are packed into one panel before the next panel's turn, where lanes lie side by side in memory.
 const PACKED_TOGETHER: usize = 8;
 
+/// Numbers that are converted while those of a later row are on their way.
+const AHEAD: usize = 512;
+
 /// Columns `from..from + depth` of `matrix` as words, rows ROW apart. Where the last word has only one number, the
 /// other is zero.
 pub(super) fn rows_to_words<const PER_WORD: usize>(words: &mut [u32], matrix: Matrix<'_>, from: usize, depth: usize) {
@@ -15,19 +18,20 @@ pub(super) fn rows_to_words<const PER_WORD: usize>(words: &mut [u32], matrix: Ma
     for (row, words) in words.chunks_exact_mut(ROW).enumerate().take(matrix.rows()) {
         let numbers = &matrix.data()[row * matrix.row_stride() + from..][..depth];
         // SAFETY: `available` was asserted; a row has room for DEPTH words and sixteen more.
-        unsafe { numbers_to_words::<PER_WORD>(words, numbers, matrix.row_stride()) }
+        let ahead = matrix.row_stride() * (AHEAD / depth).max(1);
+        unsafe { numbers_to_words::<PER_WORD>(words, numbers, ahead) }
     }
 }
 
 /// # Safety
 /// The processor is [`available`]; `words` has room for those of `numbers`, rounded up to sixteen.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-unsafe fn numbers_to_words<const PER_WORD: usize>(words: &mut [u32], numbers: &[f32], next_row: usize) {
+unsafe fn numbers_to_words<const PER_WORD: usize>(words: &mut [u32], numbers: &[f32], ahead: usize) {
     debug_assert!(numbers.len().div_ceil(16 * PER_WORD) * 16 <= words.len());
     for (numbers, words) in numbers.chunks(16 * PER_WORD).zip(words.chunks_exact_mut(16)) {
         // SAFETY: the masks leave only what `numbers` has; `words` is sixteen long.
         unsafe {
-            let ahead = numbers.as_ptr().wrapping_add(next_row);
+            let ahead = numbers.as_ptr().wrapping_add(ahead);
             _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
             if PER_WORD == 2 {
                 _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(16).cast());
