@@ -9,8 +9,8 @@ use super::memory::Buffer;
 use super::vector::{exp, largest, map_and_sum, tanh, vectorised};
 use super::{Matrix, MatrixMut, Precision, Prepared, matmul};
 
-/// Logits held at a time, about: 4 MiB. Fewer tokens a block would add to the head's gradient more often.
-const LOGITS: usize = 1 << 20;
+/// Logits held at a time, about: 16 MiB. Fewer tokens a block would add to the head's gradient more often.
+const LOGITS: usize = 1 << 22;
 
 /// Up to this softcap the cap itself serves as the shift that keeps sums of exponentials in range: twice as
 /// far below it they are still no denormals.
