@@ -227,7 +227,8 @@ impl Attention {
                     }
                 },
             );
-            let [weights, by_scores] = [&*weights, &*by_scores].map(|numbers| Matrix::new(numbers, count, seen));
+            let [weights, by_scores] =
+                [&*weights, &*by_scores].map(|numbers| Matrix::new(numbers, count, seen));
             gradients.multiply_alone(by_value.rows_from(first, count), weights, first_query, add);
             queries.multiply_alone(by_key.rows_from(first, count), by_scores, first_query, add);
             let to = by_query.rows_from(first_query, seen);
@@ -293,7 +294,9 @@ fn scores_gradient(
         row[visible.end..].fill(0.0);
     }
     let pairs = scores[visible.clone()].iter_mut().zip(&mut by_weights[visible.clone()]);
-    for ((weight, by_score), (log_sum, along)) in pairs.zip(log_sums[visible.clone()].iter().zip(&along[visible])) {
+    for ((weight, by_score), (log_sum, along)) in
+        pairs.zip(log_sums[visible.clone()].iter().zip(&along[visible]))
+    {
         *weight = exp(weight.mul_add(scale, -log_sum));
         *by_score = *weight * (*by_score - along) * scale;
     }

@@ -14,7 +14,8 @@ use rayon::prelude::*;
 
 use super::memory::Buffer;
 use super::{Matrix, MatrixMut, Precision};
-pub(super) use between::{Rows, Then};
+use between::Rows;
+pub(super) use between::Then;
 use pack::{Lanes, rows_to_words};
 pub(super) use pack::{lanes_mask, side_by_side, transposed};
 
@@ -160,13 +161,6 @@ impl Packed {
         self.multiply_left(out, &Left::Numbers(a), [first, 0], accumulate, false);
     }
 
-    /// `out = a self` for rows that are words already, on all threads.
-    pub(super) fn multiply_rows(&self, out: MatrixMut<'_>, a: &Rows) {
-        assert!(a.shape() == [out.rows(), self.panels.depth] && out.cols() == self.panels.lanes);
-        assert!(a.precision() == self.precision);
-        self.multiply_left(out, &Left::Words(a), [0, 0], false, true);
-    }
-
     /// By a part of the right factor that begins at the given row and column.
     fn multiply_left(
         &self,
@@ -176,11 +170,8 @@ impl Packed {
         accumulate: bool,
         together: bool,
     ) {
-        // Enough pieces, alike enough, for all threads to end at about the same time.
-        let tiles = out.rows().div_ceil(MR);
         let threads = if together { rayon::current_num_threads() } else { 1 };
-        let enough = if threads == 1 { 1 } else { tiles.min(8 * threads) };
-        let mut pieces = out.split_rows_evenly(tiles.div_ceil(TILES).max(enough), MR);
+        let mut pieces = even_pieces(out, threads);
         let piece = |(row, out): &mut (usize, MatrixMut<'_>)| match self.precision {
             Precision::Fp32 => self.multiply_piece::<1>(out, *row, part, left, accumulate),
             Precision::Bf16 => self.multiply_piece::<2>(out, *row, part, left, accumulate),
@@ -256,6 +247,14 @@ impl Packed {
     }
 }
 
+/// Pieces that so many threads take in turn, with their first rows: enough, and alike enough, for all to end at about the
+/// same time.
+fn even_pieces(out: MatrixMut<'_>, threads: usize) -> Vec<(usize, MatrixMut<'_>)> {
+    let tiles = out.rows().div_ceil(MR);
+    let enough = if threads == 1 { 1 } else { tiles.min(8 * threads) };
+    out.split_rows_evenly(tiles.div_ceil(TILES).max(enough), MR)
+}
+
 /// A left factor.
 enum Left<'a> {
     /// Numbers of a row lie side by side.
@@ -269,7 +268,7 @@ impl Left<'_> {
     fn depth(&self) -> usize {
         match self {
             Left::Numbers(matrix) => matrix.cols(),
-            Left::Words(rows) => rows.shape()[1],
+            Left::Words(rows) => rows.depth(),
             Left::Panels(panels) => panels.depth,
         }
     }
@@ -382,4 +381,3 @@ fn add_products<const PER_WORD: usize>(sums: __m512, left: __m512i, right: __m51
     let [left, right] = unsafe { std::mem::transmute::<[__m512i; 2], [__m512bh; 2]>([left, right]) };
     _mm512_dpbf16_ps(sums, left, right)
 }
-

@@ -1,6 +1,8 @@
 //! Two matrices with a squared ReLU between them (So et al., <https://arxiv.org/abs/2109.08668>), and their gradients.
 
 use super::activation::{Activation, activate, activate_gradient};
+#[cfg(target_arch = "x86_64")]
+use super::avx512::{self, Packed, Then};
 use super::memory::Buffer;
 use super::{Matrix, MatrixMut, Precision, matmul};
 
@@ -22,7 +24,7 @@ pub enum Hidden {
     Numbers(Buffer),
     /// The activation as products read it, from which its slope is told.
     #[cfg(target_arch = "x86_64")]
-    Packed(super::avx512::Packed),
+    Packed(Packed),
 }
 
 impl Mlp<'_> {
@@ -109,47 +111,45 @@ impl Mlp<'_> {
     /// True where the hidden layer is made and read by the same kernel, without being numbers in memory.
     fn goes_between_products(&self, x: Matrix<'_>) -> bool {
         let empty = [x.rows(), x.cols(), self.up.cols(), self.down.cols()].contains(&0);
-        !empty && !super::amx::available() && super::avx512::available()
+        !empty && !super::amx::available() && avx512::available()
     }
 
     fn forward_between_products(&self, x: Matrix<'_>) -> (Buffer, Hidden) {
-        use super::avx512::{Packed, Then};
-        let activated = Packed::new(self.up, self.precision, true).multiply_between(x, Then::SquaredRelu);
+        let [up, down] = [self.up, self.down].map(|weight| Packed::new(weight, self.precision, true));
         let mut out = Buffer::new(x.rows() * self.down.cols());
         let to = MatrixMut::new(&mut out, x.rows(), self.down.cols());
-        Packed::new(self.down, self.precision, true).multiply_rows(to, &activated.rows);
-        (out, Hidden::Packed(activated.right))
+        let activated = up.multiply_through(to, x, Then::SquaredRelu, &down);
+        (out, Hidden::Packed(activated))
     }
 
     fn backward_between_products(
         &self,
         x: Matrix<'_>,
-        activated: &super::avx512::Packed,
+        activated: &Packed,
         gradient: Matrix<'_>,
-        [by_x, by_up, by_down]: [bool; 3],
+        [wanted_by_x, by_up, by_down]: [bool; 3],
     ) -> [Option<Buffer>; 3] {
-        use super::avx512::{Packed, Then};
         let by_down = by_down.then(|| {
             let mut by_down = Buffer::new(self.down.rows() * self.down.cols());
             let to = MatrixMut::new(&mut by_down, self.down.rows(), self.down.cols());
             activated.multiply_transposed(to, gradient.transposed());
             by_down
         });
-        let back = Packed::new(self.down.transposed(), self.precision, true);
-        let by_hidden = back.multiply_between(gradient, Then::TimesSlopeAt(activated));
-        let by_x = by_x.then(|| {
-            let mut by_x = Buffer::new(x.rows() * x.cols());
-            let to = MatrixMut::new(&mut by_x, x.rows(), x.cols());
-            Packed::new(self.up.transposed(), self.precision, true).multiply_rows(to, &by_hidden.rows);
-            by_x
-        });
+        if !wanted_by_x && !by_up {
+            return [None, None, by_down];
+        }
+        let [down, up] =
+            [self.down, self.up].map(|weight| Packed::new(weight.transposed(), self.precision, true));
+        let mut by_x = Buffer::new(x.rows() * x.cols());
+        let to = MatrixMut::new(&mut by_x, x.rows(), x.cols());
+        let by_hidden = down.multiply_through(to, gradient, Then::TimesSlopeAt(activated), &up);
         let by_up = by_up.then(|| {
             let mut by_up = Buffer::new(x.cols() * self.up.cols());
             let to = MatrixMut::new(&mut by_up, x.cols(), self.up.cols());
-            by_hidden.right.multiply(to, x.transposed(), 0, false, true);
+            by_hidden.multiply(to, x.transposed(), 0, false, true);
             by_up
         });
-        [by_x, by_up, by_down]
+        [wanted_by_x.then_some(by_x), by_up, by_down]
     }
 }
 

@@ -2,54 +2,53 @@
 //!
 //! The hidden layer of an MLP is a left factor going forward, and a right factor, its rows summed over, for the gradient
 //! by the weights behind it; its gradient likewise. So a tile of it goes from the registers of its sums into the words
-//! that both will read.
+//! that both will read. As a left factor it is read at once, by the thread that has these rows in its cache.
 
 use std::arch::x86_64::*;
 
 use rayon::prelude::*;
 
 use super::pack::{lanes_mask, rows_to_words, side_by_side};
-use super::{DEPTH, MR, NR, Packed, Panels, ROW, TILES, Tile, add_tile, per_word, tile_of, transposed, words_mut};
+use super::{
+    DEPTH, Left, MR, NR, Packed, Panels, ROW, Tile, add_tile, even_pieces, per_word, tile_of, transposed,
+    words_mut,
+};
 use crate::kernels::memory::Buffer;
 use crate::kernels::{Matrix, MatrixMut, Precision};
 
-/// A left factor in words, row after row: for each DEPTH words of the summed dimension, all rows, ROW apart.
+/// Some rows of a left factor in words: for each DEPTH words of the summed dimension, all rows, ROW apart.
 #[derive(Debug)]
 pub struct Rows {
     words: Buffer,
     shape: [usize; 2],
-    precision: Precision,
 }
 
 impl Rows {
-    fn new([rows, depth]: [usize; 2], precision: Precision) -> Rows {
-        let blocks = depth.div_ceil(DEPTH * per_word(precision));
-        Rows { words: Buffer::new(blocks * rows.next_multiple_of(MR) * ROW), shape: [rows, depth], precision }
+    fn new([rows, depth]: [usize; 2], per_word: usize) -> Rows {
+        let blocks = depth.div_ceil(DEPTH * per_word);
+        Rows { words: Buffer::new(blocks * rows.next_multiple_of(MR) * ROW), shape: [rows, depth] }
     }
 
-    /// Rows and columns.
-    pub(super) fn shape(&self) -> [usize; 2] {
-        self.shape
+    /// Numbers in a row.
+    pub(super) fn depth(&self) -> usize {
+        self.shape[1]
     }
 
-    pub(super) fn precision(&self) -> Precision {
-        self.precision
+    fn block_size(&self) -> usize {
+        self.shape[0].next_multiple_of(MR) * ROW
     }
 
     /// The words of all rows in a block of the summed dimension.
     pub(super) fn block(&self, number: usize) -> &[u32] {
-        let size = self.shape[0].next_multiple_of(MR) * ROW;
+        let size = self.block_size();
         &bytemuck::cast_slice(&self.words)[number * size..][..size]
     }
-}
 
-/// A matrix as products read it.
-#[derive(Debug)]
-pub struct Between {
-    /// As their left factor.
-    pub rows: Rows,
-    /// As their right factor.
-    pub right: Packed,
+    /// The words of MR rows' numbers in a panel of columns: those of the first row, from where the others lie ROW apart.
+    fn tile_mut(&mut self, row: usize, first_word: usize) -> &mut [u32] {
+        let start = first_word / DEPTH * self.block_size() + row * ROW + first_word % DEPTH;
+        &mut words_mut(&mut self.words)[start..]
+    }
 }
 
 /// What is made of a product's numbers.
@@ -68,41 +67,52 @@ impl Packed {
         Packed { panels: Panels { words, lanes, depth }, precision }
     }
 
-    /// What `then` makes of `a self`, on all threads. Numbers of a row of `a` lie side by side; nothing is empty.
-    pub fn multiply_between(&self, a: Matrix<'_>, then: Then<'_>) -> Between {
+    /// `out = f(a self) next` on all threads, where `then` says what `f` is. Returns `f(a self)` as a right factor. Numbers
+    /// of a row of `a` lie side by side; nothing is empty.
+    ///
+    /// # Panics
+    /// Shapes do not fit together.
+    pub fn multiply_through(
+        &self,
+        out: MatrixMut<'_>,
+        a: Matrix<'_>,
+        then: Then<'_>,
+        next: &Packed,
+    ) -> Packed {
         let shape = [a.rows(), self.panels.lanes];
         assert!(a.cols() == self.panels.depth && a.col_stride() == 1 && !shape.contains(&0) && a.cols() > 0);
+        assert!(next.panels.depth == shape[1] && [out.rows(), out.cols()] == [shape[0], next.panels.lanes]);
+        assert!(next.precision == self.precision);
         if let Then::TimesSlopeAt(activated) = then {
             assert!(activated.shape() == shape && activated.precision == self.precision);
         }
-        let mut between =
-            Between { rows: Rows::new(shape, self.precision), right: Packed::unfilled(shape, self.precision) };
-        let tiles = a.rows().div_ceil(MR);
-        let pieces = tiles.div_ceil(TILES).max(tiles.min(8 * rayon::current_num_threads()));
-        let to = Destination {
-            rows: words_mut(&mut between.rows.words).as_mut_ptr(),
-            right: words_mut(&mut between.right.panels.words).as_mut_ptr(),
-            shape,
-        };
-        (0..pieces).into_par_iter().with_max_len(1).for_each(|piece| {
-            let [first, end] = [piece, piece + 1].map(|piece| (piece * tiles / pieces * MR).min(a.rows()));
-            let a = a.rows_from(first, end - first);
+        let mut between = Packed::unfilled(shape, self.precision);
+        let to = Shared { words: words_mut(&mut between.panels.words).as_mut_ptr(), shape };
+        let mut pieces = even_pieces(out, rayon::current_num_threads());
+        pieces.par_iter_mut().with_max_len(1).for_each(|(first, out)| {
+            let a = a.rows_from(*first, out.rows());
             match self.precision {
-                Precision::Fp32 => self.piece_between::<1>(a, first, then, &to),
-                Precision::Bf16 => self.piece_between::<2>(a, first, then, &to),
+                Precision::Fp32 => {
+                    let rows = self.piece_between::<1>(a, *first, then, &to);
+                    next.multiply_piece::<1>(out, 0, [0, 0], &Left::Words(&rows), false);
+                }
+                Precision::Bf16 => {
+                    let rows = self.piece_between::<2>(a, *first, then, &to);
+                    next.multiply_piece::<2>(out, 0, [0, 0], &Left::Words(&rows), false);
+                }
             }
         });
         between
     }
 
-    /// Rows from `first` on, a multiple of MR.
+    /// All columns of some rows, from `first` on, a multiple of MR: written to `to`, and returned.
     fn piece_between<const PER_WORD: usize>(
         &self,
         a: Matrix<'_>,
         first: usize,
         then: Then<'_>,
-        to: &Destination,
-    ) {
+        to: &Shared,
+    ) -> Rows {
         let tiles = a.rows().div_ceil(MR);
         let blocks: Vec<_> = self.panels.blocks(PER_WORD).collect();
         let mut ready = Buffer::new(blocks.len() * tiles * MR * ROW);
@@ -112,31 +122,42 @@ impl Packed {
             let depth = (DEPTH * PER_WORD).min(a.cols() - from);
             rows_to_words::<PER_WORD>(ready, a, from, depth);
         }
+        let left = |number: usize, tile: usize| &ready[(number * tiles + tile) * MR * ROW..][..MR * ROW];
+        let mut rows = Rows::new([a.rows(), self.panels.lanes], PER_WORD);
         // Sums over all blocks but the last, tile after tile: few enough to stay in the first-level cache.
-        let mut sums = Buffer::new(tiles * MR * NR);
-        let [.., (last_words, last_block)] = blocks[..] else { return };
+        let mut sums = Buffer::new(if blocks.len() > 1 { tiles * MR * NR } else { 0 });
         for panel in 0..self.panels.lanes.div_ceil(NR) {
-            let left = |number: usize, tile: usize| &ready[(number * tiles + tile) * MR * ROW..][..MR * ROW];
-            for (number, (words, block)) in blocks.iter().enumerate().take(blocks.len() - 1) {
+            for (number, (words, block)) in blocks.iter().enumerate() {
                 let right = &block[panel * NR * words..][..NR * words];
-                for (tile, sums) in sums.chunks_exact_mut(MR * NR).enumerate() {
-                    let to =
-                        Tile { corner: sums.as_mut_ptr(), stride: NR, rows: MR, cols: NR, add: number > 0 };
+                let last = number + 1 == blocks.len();
+                for tile in 0..tiles {
+                    let left = left(number, tile);
+                    let sums = sums.get_mut(tile * MR * NR..).unwrap_or_default();
                     // SAFETY: a `Packed` is made only where the processor is `available`; both factors have `words`
-                    // words, and `sums` has room for a tile.
-                    unsafe { tile_of::<PER_WORD, ROW, 1>(*words, left(number, tile), right, to) }
-                }
-            }
-            let right = &last_block[panel * NR * last_words..][..NR * last_words];
-            for (tile, sums) in sums.chunks_exact(MR * NR).enumerate() {
-                let before = (blocks.len() > 1).then_some(sums);
-                let left = left(blocks.len() - 1, tile);
-                // SAFETY: as above; `to` has room for all rows and columns, and no other piece has these rows.
-                unsafe {
-                    tile_between::<PER_WORD>(last_words, left, right, before, then, to, [first + tile * MR, panel]);
+                    // words. `sums` has room for a tile where there is more than one block. `to` has room for all rows
+                    // and columns, and no other piece has these rows.
+                    unsafe {
+                        if last {
+                            let before = (number > 0).then(|| &sums[..MR * NR]);
+                            let place = Place { row: first + tile * MR, row_of_piece: tile * MR, panel };
+                            tile_between::<PER_WORD>(
+                                *words,
+                                [left, right],
+                                before,
+                                then,
+                                (to, &mut rows),
+                                place,
+                            );
+                        } else {
+                            let corner = sums.as_mut_ptr();
+                            let to = Tile { corner, stride: NR, rows: MR, cols: NR, add: number > 0 };
+                            tile_of::<PER_WORD, ROW, 1>(*words, left, right, to);
+                        }
+                    }
                 }
             }
         }
+        rows
     }
 
     /// `out = (a self)` with rows and columns exchanged, on all threads.
@@ -156,22 +177,22 @@ impl Packed {
     }
 }
 
-/// Where a [`Between`] is written by several threads, each of which has rows of its own, a multiple of MR of them.
-struct Destination {
-    rows: *mut u32,
-    right: *mut u32,
+/// The words of a right factor that several threads write, each its own rows.
+struct Shared {
+    words: *mut u32,
+    /// Rows and columns.
     shape: [usize; 2],
 }
 
-// SAFETY: threads write different rows. Words of both forms belong to one row, or to two of the same MR.
-unsafe impl Sync for Destination {}
+// SAFETY: threads write different words: one belongs to one row, or to two of the same MR.
+unsafe impl Sync for Shared {}
 
-impl Destination {
-    /// The words of a row from a panel's first column on.
-    fn row<const PER_WORD: usize>(&self, row: usize, panel: usize) -> *mut u32 {
-        let (block, word) = (panel * NR / PER_WORD / DEPTH, panel * NR / PER_WORD % DEPTH);
-        self.rows.wrapping_add((block * self.shape[0].next_multiple_of(MR) + row) * ROW + word)
-    }
+/// Where a tile lies.
+#[derive(Clone, Copy)]
+struct Place {
+    row: usize,
+    row_of_piece: usize,
+    panel: usize,
 }
 
 /// Where the words that hold `row`, the first in them, of a panel lie in [`Panels`] of this many lanes and numbers a
@@ -182,36 +203,37 @@ fn word_of_panel<const PER_WORD: usize>([depth, lanes]: [usize; 2], row: usize, 
     before * lanes.next_multiple_of(NR) + panel * NR * DEPTH.min(words - before) + word % DEPTH * NR
 }
 
-/// The tile of rows `row..row + MR`, as many of them as there are, and of a panel's columns. `before` is added.
+/// A tile: as many of its MR rows as there are, and a panel's columns. `before` is added to its sums.
 ///
 /// # Safety
-/// As for [`tile_of`]; `to` has room for the rows and columns of its shape, and `then`'s matrix has them.
+/// As for [`tile_of`]; `shared` has room for its shape, whose rows and columns `then`'s matrix has, and the place lies in
+/// it and in `rows`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 unsafe fn tile_between<const PER_WORD: usize>(
     words: usize,
-    a: &[u32],
-    b: &[u32],
+    [a, b]: [&[u32]; 2],
     before: Option<&[f32]>,
     then: Then<'_>,
-    to: &Destination,
-    [row, panel]: [usize; 2],
+    (shared, rows): (&Shared, &mut Rows),
+    place: Place,
 ) {
-    let rows = MR.min(to.shape[0] - row);
-    let place = |row: usize| word_of_panel::<PER_WORD>(to.shape, row, panel);
+    let count = MR.min(shared.shape[0] - place.row);
+    let in_rows = rows.tile_mut(place.row_of_piece, place.panel * NR / PER_WORD);
+    assert!(in_rows.len() >= (MR - 1) * ROW + NR / PER_WORD);
+    let in_shared =
+        |pair: usize| word_of_panel::<PER_WORD>(shared.shape, place.row + pair * PER_WORD, place.panel);
+    let activated: &[u32] = match then {
+        Then::SquaredRelu => &[],
+        Then::TimesSlopeAt(activated) => bytemuck::cast_slice(&activated.panels.words),
+    };
     // As in `tile_of`: all that is touched at the end is asked for now. A prefetch may point anywhere.
-    for pair in 0..rows.div_ceil(PER_WORD) {
-        let place = place(row + pair * PER_WORD);
+    for pair in 0..count.div_ceil(PER_WORD) {
         for line in 0..2 {
-            _mm_prefetch::<_MM_HINT_T1>(to.right.wrapping_add(place + 16 * line).cast());
-            if let Then::TimesSlopeAt(activated) = then {
-                let activated: &[u32] = bytemuck::cast_slice(&activated.panels.words);
-                _mm_prefetch::<_MM_HINT_T1>(activated.as_ptr().wrapping_add(place + 16 * line).cast());
+            let at = in_shared(pair) + 16 * line;
+            _mm_prefetch::<_MM_HINT_T1>(shared.words.wrapping_add(at).cast());
+            if !activated.is_empty() {
+                _mm_prefetch::<_MM_HINT_T1>(activated.as_ptr().wrapping_add(at).cast());
             }
-        }
-    }
-    for row in row..row + rows {
-        for line in 0..2 / PER_WORD {
-            _mm_prefetch::<_MM_HINT_T1>(to.row::<PER_WORD>(row, panel).wrapping_add(16 * line).cast());
         }
     }
     let mut sums = [[_mm512_setzero_ps(); 2]; MR];
@@ -225,7 +247,7 @@ unsafe fn tile_between<const PER_WORD: usize>(
         }
     }
     // Rows that the matrix does not have stand in words beside some that it has.
-    for sums in &mut sums[rows..] {
+    for sums in &mut sums[count..] {
         *sums = [_mm512_setzero_ps(); 2];
     }
     match then {
@@ -236,10 +258,9 @@ unsafe fn tile_between<const PER_WORD: usize>(
                 *sum = _mm512_mul_ps(positive, positive);
             }
         }
-        Then::TimesSlopeAt(activated) => {
-            let activated: &[u32] = bytemuck::cast_slice(&activated.panels.words);
-            for (pair, sums) in sums.chunks_exact_mut(PER_WORD).enumerate().take(rows.div_ceil(PER_WORD)) {
-                let words = &activated[place(row + pair * PER_WORD)..][..NR];
+        Then::TimesSlopeAt(_) => {
+            for (pair, sums) in sums.chunks_exact_mut(PER_WORD).enumerate().take(count.div_ceil(PER_WORD)) {
+                let words = &activated[in_shared(pair)..][..NR];
                 for half in 0..2 {
                     // SAFETY: two times sixteen words.
                     let words = unsafe { _mm512_loadu_si512(words.as_ptr().add(half * 16).cast()) };
@@ -250,28 +271,28 @@ unsafe fn tile_between<const PER_WORD: usize>(
             }
         }
     }
-    for (number, sums) in sums.iter().enumerate().take(rows) {
-        let to: *mut __m512i = to.row::<PER_WORD>(row + number, panel).cast();
-        // SAFETY: `to` has room for a row's columns, and a block of them for all of a panel's.
+    for (row, sums) in sums.iter().enumerate() {
+        // SAFETY: asserted above; a row's words in a panel are those of one or two vectors.
         unsafe {
+            let to: *mut __m512i = in_rows.as_mut_ptr().add(row * ROW).cast();
             if PER_WORD == 1 {
                 _mm512_storeu_si512(to, _mm512_castps_si512(sums[0]));
                 _mm512_storeu_si512(to.add(1), _mm512_castps_si512(sums[1]));
             } else {
-                let row = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(sums[1], sums[0]));
-                _mm512_storeu_si512(to, row);
+                let both = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(sums[1], sums[0]));
+                _mm512_storeu_si512(to, both);
             }
         }
     }
-    for (pair, sums) in sums.chunks_exact(PER_WORD).enumerate().take(rows.div_ceil(PER_WORD)) {
-        let to: *mut __m512i = to.right.wrapping_add(place(row + pair * PER_WORD)).cast();
+    for (pair, sums) in sums.chunks_exact(PER_WORD).enumerate().take(count.div_ceil(PER_WORD)) {
+        let to: *mut __m512i = shared.words.wrapping_add(in_shared(pair)).cast();
         for half in 0..2 {
             let words = if PER_WORD == 1 {
                 _mm512_castps_si512(sums[0][half])
             } else {
                 side_by_side(sums[0][half], sums[PER_WORD - 1][half])
             };
-            // SAFETY: `to` has room for this row's word of all columns of the panel.
+            // SAFETY: `shared` has room for this row's words of all columns of the panel.
             unsafe { _mm512_storeu_si512(to.add(half), words) }
         }
     }

@@ -2,8 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use crate::kernels::Matrix;
 use super::{DEPTH, ROW, available};
+use crate::kernels::Matrix;
 
 /// Words that are packed into one panel before the next panel's turn, where lanes lie side by side in memory.
 const PACKED_TOGETHER: usize = 8;
@@ -13,7 +13,12 @@ const AHEAD: usize = 512;
 
 /// Columns `from..from + depth` of `matrix` as words, rows ROW apart. Where the last word has only one number, the
 /// other is zero.
-pub(super) fn rows_to_words<const PER_WORD: usize>(words: &mut [u32], matrix: Matrix<'_>, from: usize, depth: usize) {
+pub(super) fn rows_to_words<const PER_WORD: usize>(
+    words: &mut [u32],
+    matrix: Matrix<'_>,
+    from: usize,
+    depth: usize,
+) {
     assert!(available() && matrix.col_stride() == 1 && depth <= DEPTH * PER_WORD);
     for (row, words) in words.chunks_exact_mut(ROW).enumerate().take(matrix.rows()) {
         let numbers = &matrix.data()[row * matrix.row_stride() + from..][..depth];

@@ -50,7 +50,8 @@ fn a_hidden_layer_that_stays_between_products_changes_nothing() {
             // In bfloat16 the slope is told from activations that were rounded.
             let tolerance = if precision == Precision::Bf16 { 8e-3 } else { 1e-6 };
             let pairs = found.iter().flatten().zip(expected.iter().flatten());
-            for (which, (found, expected)) in std::iter::once((&out, &expected_out)).chain(pairs).enumerate() {
+            for (which, (found, expected)) in std::iter::once((&out, &expected_out)).chain(pairs).enumerate()
+            {
                 let distance = distance(found, expected);
                 assert!(
                     distance <= tolerance,
@@ -89,10 +90,7 @@ fn a_hidden_layer_that_explodes_is_seen_behind_it() {
 #[test]
 #[should_panic(expected = "2 x 3 does not go through 4 x 1 and 1 x 1")]
 fn shapes_that_do_not_fit_are_refused() {
-    let mlp = Mlp {
-        up: Matrix::new(&[0.0; 4], 4, 1),
-        down: Matrix::new(&[0.0], 1, 1),
-        precision: Precision::Fp32,
-    };
+    let mlp =
+        Mlp { up: Matrix::new(&[0.0; 4], 4, 1), down: Matrix::new(&[0.0], 1, 1), precision: Precision::Fp32 };
     mlp.forward(Matrix::new(&[0.0; 6], 2, 3));
 }
