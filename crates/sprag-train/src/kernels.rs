@@ -21,7 +21,7 @@ pub mod optimiser;
 pub mod rotary;
 pub mod vector;
 
-pub use matmul::{COLS_TOGETHER, Precision, Prepared, PreparedRows, matmul, matmul_alone};
+pub use matmul::{COLS_TOGETHER, Precision, Prepared, PreparedRows, matmul, matmul_alone, product};
 pub use matrix::{Heads, Matrix, MatrixMut};
 
 /// Numbers that a thread takes at a time, about: enough that handing them out costs little.

@@ -222,7 +222,7 @@ impl Packed {
                 }
             };
             let add = accumulate || done > 0;
-            done += words * PER_WORD;
+            done = (done + words * PER_WORD).min(depth);
             let panels = block.chunks_exact(NR * words_of_block).skip(first_col / NR).take(n.div_ceil(NR));
             for (panel, b) in panels.enumerate() {
                 let b = &b[skipped * NR..][..words * NR];

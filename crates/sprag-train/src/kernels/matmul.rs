@@ -220,7 +220,17 @@ impl<'a> PreparedRows<'a> {
 /// # Panics
 /// Shapes do not fit together.
 pub fn matmul(out: MatrixMut<'_>, a: Matrix<'_>, b: Matrix<'_>, accumulate: bool, precision: Precision) {
-    product(out, a, b, accumulate, precision, true);
+    multiply(out, a, b, accumulate, precision, true);
+}
+
+/// `a b` as a new matrix, on all threads of the current rayon pool.
+///
+/// # Panics
+/// Shapes do not fit together.
+pub fn product(a: Matrix<'_>, b: Matrix<'_>, precision: Precision) -> Buffer {
+    let mut out = Buffer::new(a.rows() * b.cols());
+    matmul(MatrixMut::new(&mut out, a.rows(), b.cols()), a, b, false, precision);
+    out
 }
 
 /// [`matmul`] on the current thread alone.
@@ -231,10 +241,10 @@ pub fn matmul_alone(
     accumulate: bool,
     precision: Precision,
 ) {
-    product(out, a, b, accumulate, precision, false);
+    multiply(out, a, b, accumulate, precision, false);
 }
 
-fn product(
+fn multiply(
     mut out: MatrixMut<'_>,
     a: Matrix<'_>,
     b: Matrix<'_>,

@@ -7,7 +7,6 @@
 mod lent;
 
 use std::collections::BTreeMap;
-use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
 use std::sync::Mutex;
 
@@ -84,7 +83,7 @@ impl Buffer {
     pub fn new(length: usize) -> Buffer {
         let count = length.div_ceil(Line::WIDTH);
         let kept = if count < WORTH_KEEPING { None } else { pool().lend(count) };
-        Buffer { lines: kept.unwrap_or_else(|| fresh(count)), length }
+        Buffer { lines: kept.unwrap_or_else(|| vec![Line::ZERO; count]), length }
     }
 
     /// `length` zeros.
@@ -92,32 +91,6 @@ impl Buffer {
         let mut buffer = Buffer::new(length);
         buffer.par_chunks_mut(SHARE).for_each(|numbers| numbers.fill(0.0));
         buffer
-    }
-}
-
-/// New zeros.
-fn fresh(count: usize) -> Vec<Line> {
-    let mut lines = Vec::with_capacity(count);
-    in_large_pages(lines.spare_capacity_mut());
-    lines.resize(count, Line::ZERO);
-    lines
-}
-
-/// Asks the system for pages of 2 MiB, where it gives them to those who ask: one look-up then finds what 512 do
-/// otherwise, and a product writes rows that are a page apart.
-#[cfg_attr(not(target_os = "linux"), expect(unused_variables, reason = "others are not asked"))]
-fn in_large_pages(lines: &mut [MaybeUninit<Line>]) {
-    #[cfg(target_os = "linux")]
-    {
-        const LARGE: usize = 2 << 20;
-        let bytes = lines.as_mut_ptr_range();
-        let (start, end) = (bytes.start.addr().next_multiple_of(LARGE), bytes.end.addr() / LARGE * LARGE);
-        if start < end {
-            let first = bytes.start.wrapping_byte_add(start - bytes.start.addr());
-            // SAFETY: whole pages within memory of ours; the advice changes none of its contents. Refused, it
-            // changes nothing at all.
-            unsafe { libc::madvise(first.cast(), end - start, libc::MADV_HUGEPAGE) };
-        }
     }
 }
 

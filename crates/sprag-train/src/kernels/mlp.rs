@@ -4,7 +4,7 @@ use super::activation::{Activation, activate, activate_gradient};
 #[cfg(target_arch = "x86_64")]
 use super::avx512::{self, Packed, Then};
 use super::memory::Buffer;
-use super::{Matrix, MatrixMut, Precision, matmul};
+use super::{Matrix, MatrixMut, Precision, product};
 
 /// The weights.
 #[derive(Clone, Copy, Debug)]
@@ -50,10 +50,11 @@ impl Mlp<'_> {
         self.forward_by_numbers(x)
     }
 
-    /// Gradients by `x`, `up` and `down`, where they are wanted, from the `gradient` by the output.
+    /// Gradients by `x`, `up` and `down`, where they are wanted, from the `gradient` by the output and what
+    /// [`forward`](Mlp::forward) left.
     ///
     /// # Panics
-    /// Shapes do not fit together.
+    /// Shapes do not fit together, or numbers of a row of `gradient` do not lie side by side.
     pub fn backward(
         &self,
         x: Matrix<'_>,
@@ -111,7 +112,7 @@ impl Mlp<'_> {
     /// True where the hidden layer is made and read by the same kernel, without being numbers in memory.
     fn goes_between_products(&self, x: Matrix<'_>) -> bool {
         let empty = [x.rows(), x.cols(), self.up.cols(), self.down.cols()].contains(&0);
-        !empty && !super::amx::available() && avx512::available()
+        !empty && x.col_stride() == 1 && !super::amx::available() && avx512::available()
     }
 
     fn forward_between_products(&self, x: Matrix<'_>) -> (Buffer, Hidden) {
@@ -151,13 +152,6 @@ impl Mlp<'_> {
         });
         [wanted_by_x.then_some(by_x), by_up, by_down]
     }
-}
-
-/// `a b` as a new matrix.
-fn product(a: Matrix<'_>, b: Matrix<'_>, precision: Precision) -> Buffer {
-    let mut out = Buffer::new(a.rows() * b.cols());
-    matmul(MatrixMut::new(&mut out, a.rows(), b.cols()), a, b, false, precision);
-    out
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::kernels::memory::Buffer;
 use crate::kernels::mlp::{Hidden, Mlp};
 use crate::kernels::rotary::Angles;
 use crate::kernels::{
-    Matrix, MatrixMut, Precision, activation, loss, matmul, mix as mixing, norm, optimiser, rotary,
+    Matrix, MatrixMut, Precision, activation, loss, matmul, mix as mixing, norm, optimiser, product, rotary,
 };
 
 /// A tensor of any number of dimensions as rows of its last one.
@@ -24,13 +24,6 @@ fn rows_of(x: &FlexTensor) -> Matrix<'_> {
     let width = x.layout().shape().last().copied().unwrap_or(1);
     let numbers = numbers(x);
     Matrix::new(numbers, numbers.len() / width.max(1), width)
-}
-
-/// `a b` as a new matrix.
-fn product(a: Matrix<'_>, b: Matrix<'_>, precision: Precision) -> Buffer {
-    let mut out = Buffer::new(a.rows() * b.cols());
-    matmul(MatrixMut::new(&mut out, a.rows(), b.cols()), a, b, false, precision);
-    out
 }
 
 /// A new tensor like `x`, filled by `f`.

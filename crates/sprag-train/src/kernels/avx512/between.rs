@@ -286,12 +286,8 @@ unsafe fn tile_between<const PER_WORD: usize>(
     }
     for (pair, sums) in sums.chunks_exact(PER_WORD).enumerate().take(count.div_ceil(PER_WORD)) {
         let to: *mut __m512i = shared.words.wrapping_add(in_shared(pair)).cast();
-        for half in 0..2 {
-            let words = if PER_WORD == 1 {
-                _mm512_castps_si512(sums[0][half])
-            } else {
-                side_by_side(sums[0][half], sums[PER_WORD - 1][half])
-            };
+        for (half, (first, last)) in sums[0].iter().zip(&sums[PER_WORD - 1]).enumerate() {
+            let words = if PER_WORD == 1 { _mm512_castps_si512(*first) } else { side_by_side(*first, *last) };
             // SAFETY: `shared` has room for this row's words of all columns of the panel.
             unsafe { _mm512_storeu_si512(to.add(half), words) }
         }

@@ -22,8 +22,8 @@ pub(super) fn rows_to_words<const PER_WORD: usize>(
     assert!(available() && matrix.col_stride() == 1 && depth <= DEPTH * PER_WORD);
     for (row, words) in words.chunks_exact_mut(ROW).enumerate().take(matrix.rows()) {
         let numbers = &matrix.data()[row * matrix.row_stride() + from..][..depth];
-        // SAFETY: `available` was asserted; a row has room for DEPTH words and sixteen more.
         let ahead = matrix.row_stride() * (AHEAD / depth).max(1);
+        // SAFETY: `available` was asserted; a row has room for DEPTH words and sixteen more.
         unsafe { numbers_to_words::<PER_WORD>(words, numbers, ahead) }
     }
 }

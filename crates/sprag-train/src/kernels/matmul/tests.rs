@@ -250,3 +250,32 @@ fn a_part_of_a_prepared_factor_is_those_columns_of_the_product() {
         }
     }
 }
+
+#[test]
+fn products_by_some_rows_of_a_factor_are_those_of_these_rows() {
+    let (m, n, rows) = (14, 70, 1300);
+    let right = numbers(rows * n, 9);
+    let b = Matrix::new(&right, rows, n);
+    for precision in precisions() {
+        let prepared = [PreparedRows::new(b, precision), PreparedRows::Each(b, precision)];
+        // Within one block of the kernels, across several, up to the end, and none.
+        for (first, count) in [(0, rows), (0, 37), (500, 64), (510, 650), (1298, 2), (64, 0)] {
+            let left = numbers(m * count, 10);
+            let a = Matrix::new(&left, m, count);
+            for accumulate in [false, true] {
+                let mut expected = vec![0.5; m * n];
+                let to = MatrixMut::new(&mut expected, m, n);
+                matmul_alone(to, a, b.rows_from(first, count), accumulate, precision);
+                for prepared in &prepared {
+                    let mut found = vec![0.5; m * n];
+                    prepared.multiply_alone(MatrixMut::new(&mut found, m, n), a, first, accumulate);
+                    let pairs = found.iter().zip(&expected);
+                    assert!(
+                        pairs.clone().all(|(found, expected)| (found - expected).abs() < 1e-4),
+                        "{precision:?}, {count} from {first}"
+                    );
+                }
+            }
+        }
+    }
+}
