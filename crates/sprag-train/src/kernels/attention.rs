@@ -7,6 +7,7 @@
 
 use rayon::prelude::*;
 
+use super::matmul::to_bf16;
 use super::memory::Buffer;
 use super::vector::{dot, exp, largest, map_and_sum, vectorised};
 use super::{COLS_TOGETHER, Heads, Matrix, MatrixMut, Precision, Prepared, PreparedRows, matmul_alone};
@@ -137,7 +138,7 @@ impl Attention {
             );
             let mut out = out.rows_from(block.rows.0, count);
             values.multiply_alone(out.again(), Matrix::new(weights, count, seen), block.others.0, false);
-            // There are fewer of these than of weights.
+            // Later than for the weights, of which there are more where many keys are seen.
             for (at, part) in parts.iter().enumerate().take(count) {
                 vectorised(
                     #[inline(always)]
@@ -184,7 +185,7 @@ impl Attention {
                 let head = kv_head * group + member;
                 let log_sums = &log_sums[(row * heads + head) * seq..][..seq];
                 let gradient = gradient.matrix(row, head);
-                let along = products_of_rows(gradient, output.matrix(row, head));
+                let along = products_of_rows(gradient, output.matrix(row, head), self.precision);
                 let by = [&mut by_query, &mut *by_key, &mut *by_value];
                 let inputs = [query.matrix(row, head), key, value];
                 self.backward_head(by, gradient, inputs, [log_sums, &along], member > 0);
@@ -237,15 +238,20 @@ impl Attention {
     }
 }
 
-/// What each row of `a` has along the same one of `b`.
-fn products_of_rows(a: Matrix<'_>, b: Matrix<'_>) -> Vec<f32> {
+/// What each row of `a` has along the same one of `b`, with `a` rounded as it is for products: then gradients by all
+/// scores of a query cancel as they should.
+fn products_of_rows(a: Matrix<'_>, b: Matrix<'_>, precision: Precision) -> Vec<f32> {
     let mut products = vec![0.0; a.rows()];
+    let mut rounded = vec![0.0; a.cols()];
     vectorised(
         #[inline(always)]
         || {
             for (at, product) in products.iter_mut().enumerate() {
                 let [a, b] = [a, b].map(|matrix| &matrix.data()[at * matrix.row_stride()..][..matrix.cols()]);
-                *product = dot(a, b);
+                for (rounded, a) in rounded.iter_mut().zip(a) {
+                    *rounded = if precision == Precision::Bf16 { to_bf16(*a) } else { *a };
+                }
+                *product = dot(&rounded, b);
             }
         },
     );

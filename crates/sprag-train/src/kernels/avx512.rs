@@ -195,6 +195,10 @@ impl Packed {
     ) {
         let (rows, n, stride) = (out.rows(), out.cols(), out.row_stride());
         let depth = left.depth();
+        debug_assert!(
+            first_row == 0 || matches!(left, Left::Numbers(_)),
+            "others are cut as the right factor is"
+        );
         let mut ready = match left {
             Left::Numbers(_) => Buffer::new(rows.next_multiple_of(MR) * ROW),
             Left::Words(_) | Left::Panels(_) => Buffer::new(0),
@@ -251,7 +255,7 @@ impl Packed {
 /// same time.
 fn even_pieces(out: MatrixMut<'_>, threads: usize) -> Vec<(usize, MatrixMut<'_>)> {
     let tiles = out.rows().div_ceil(MR);
-    let enough = if threads == 1 { 1 } else { tiles.min(8 * threads) };
+    let enough = if threads == 1 { 1 } else { tiles.clamp(1, 8 * threads) };
     out.split_rows_evenly(tiles.div_ceil(TILES).max(enough), MR)
 }
 

@@ -2,7 +2,8 @@
 //! `f32`: by our own kernels where the processor has AMX, or AVX-512 with bfloat16, by the `gemm` crate elsewhere.
 //!
 //! An element of a product by our kernels depends on its own row and column alone, bit for bit: not on how many
-//! other rows there are, nor on the number of threads. `gemm` takes other ways for other shapes.
+//! other rows there are, nor on the number of threads; for some rows of a right factor ([`PreparedRows`]), on which these
+//! are, too. `gemm` takes other ways for other shapes.
 
 use rayon::prelude::*;
 
@@ -293,7 +294,8 @@ fn rounded(matrix: Matrix<'_>) -> Buffer {
 }
 
 /// The nearest bfloat16, ties to even. NaN stays NaN.
-fn to_bf16(x: f32) -> f32 {
+#[inline(always)]
+pub(super) fn to_bf16(x: f32) -> f32 {
     let bits = x.to_bits();
     let rounded = f32::from_bits((bits.wrapping_add(0x7fff + (bits >> 16 & 1))) & 0xffff_0000);
     if x.is_nan() { x } else { rounded }

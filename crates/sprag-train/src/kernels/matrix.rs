@@ -203,6 +203,7 @@ impl<'a> MatrixMut<'a> {
     /// # Panics
     /// `parts` or `unit` is zero.
     pub fn split_rows_evenly(self, parts: usize, unit: usize) -> Vec<(usize, MatrixMut<'a>)> {
+        assert!(parts > 0, "{} rows in no part", self.rows);
         let units = self.rows.div_ceil(unit);
         let first = |part| part * units / parts * unit;
         let cuts = (0..parts).map(|part| (first(part), first(part + 1).min(self.rows)));

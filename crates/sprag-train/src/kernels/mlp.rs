@@ -1,10 +1,12 @@
 //! Two matrices with a squared ReLU between them (So et al., <https://arxiv.org/abs/2109.08668>), and their gradients.
 
+#[cfg(target_arch = "x86_64")]
+use super::MatrixMut;
 use super::activation::{Activation, activate, activate_gradient};
 #[cfg(target_arch = "x86_64")]
 use super::avx512::{self, Packed, Then};
 use super::memory::Buffer;
-use super::{Matrix, MatrixMut, Precision, product};
+use super::{Matrix, Precision, product};
 
 /// The weights.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +74,7 @@ impl Mlp<'_> {
     fn forward_by_numbers(&self, x: Matrix<'_>) -> (Buffer, Hidden) {
         let hidden = product(x, self.up, self.precision);
         let activated = self.activated(&hidden);
-        let out = product(self.hidden_matrix(&activated), self.down, self.precision);
+        let out = product(self.hidden_matrix(&activated, x.rows()), self.down, self.precision);
         (out, Hidden::Numbers(hidden))
     }
 
@@ -86,18 +88,18 @@ impl Mlp<'_> {
         let precision = self.precision;
         let by_down = by_down.then(|| {
             let activated = self.activated(hidden);
-            product(self.hidden_matrix(&activated).transposed(), gradient, precision)
+            product(self.hidden_matrix(&activated, x.rows()).transposed(), gradient, precision)
         });
         let mut by_hidden = product(gradient, self.down.transposed(), precision);
         activate_gradient(&mut by_hidden, hidden, Activation::SquaredRelu);
-        let by_hidden = self.hidden_matrix(&by_hidden);
+        let by_hidden = self.hidden_matrix(&by_hidden, x.rows());
         let by_up = by_up.then(|| product(x.transposed(), by_hidden, precision));
         let by_x = by_x.then(|| product(by_hidden, self.up.transposed(), precision));
         [by_x, by_up, by_down]
     }
 
-    fn hidden_matrix<'a>(&self, numbers: &'a [f32]) -> Matrix<'a> {
-        Matrix::new(numbers, numbers.len() / self.up.cols().max(1), self.up.cols())
+    fn hidden_matrix<'a>(&self, numbers: &'a [f32], tokens: usize) -> Matrix<'a> {
+        Matrix::new(numbers, tokens, self.up.cols())
     }
 
     fn activated(&self, hidden: &[f32]) -> Buffer {

@@ -202,15 +202,31 @@ fn attention_takes_heads_of_any_layout() {
 
 #[test]
 fn attention_in_bf16_is_off_by_the_rounding_of_its_factors() {
-    check(3e-2, |leaves| {
-        let (query, key) = (leaves.random([2, 4, 80, 16]), leaves.random([2, 2, 80, 16]));
-        let value = leaves.random([2, 2, 80, 16]);
-        if leaves.dtype == DType::F32 {
-            cpu::attention(query, key, value, usize::MAX, kernels::Precision::Bf16)
-        } else {
-            attention(query, key, value, None)
-        }
-    });
+    for (seq, window) in [(80, None), (101, None), (101, Some(4)), (101, Some(70))] {
+        check(3e-2, |leaves| {
+            let (query, key) = (leaves.random([2, 4, seq, 16]), leaves.random([2, 2, seq, 16]));
+            let value = leaves.random([2, 2, seq, 16]);
+            if leaves.dtype == DType::F32 {
+                let window = window.unwrap_or(usize::MAX);
+                cpu::attention(query, key, value, window, kernels::Precision::Bf16)
+            } else {
+                attention(query, key, value, window)
+            }
+        });
+    }
+}
+
+#[test]
+fn in_bf16_a_token_that_sees_itself_alone_has_no_gradient_by_its_key() {
+    let leaf = |seed| Tensor::from_inner(random([1, 2, 5, 16], seed));
+    let [query, key, value] = [1, 2, 3].map(|seed| leaf(seed).require_grad());
+    let precision = kernels::Precision::Bf16;
+    let out = cpu::attention(query.clone(), key.clone(), value.clone(), 1, precision);
+    let gradients = (out * leaf(4)).sum().backward();
+    for leaf in [query, key] {
+        let largest = leaf.grad(&gradients).expect("a leaf").abs().max().into_scalar::<f32>();
+        assert!(largest < 1e-5, "{largest:e}");
+    }
 }
 
 #[test]
@@ -234,7 +250,6 @@ fn mix_is_the_plain_one() {
 
 #[test]
 fn head_loss_is_the_plain_one() {
-    // Several blocks, the last one short.
     let targets: Vec<i32> = (0..150).map(|i| i * 7 % 11).collect();
     let targets = ids(&targets, [3, 50]);
     for cap in [5.0, 15.0, 60.0, f64::INFINITY] {
@@ -243,10 +258,11 @@ fn head_loss_is_the_plain_one() {
             head_loss(hidden, head, targets.clone(), cap) * 150.0
         });
     }
-    let many: Vec<i32> = (0..70).map(|i| i * 977 % 33_000).collect();
+    // Several blocks, the last one short.
+    let many: Vec<i32> = (0..300).map(|i| i * 977 % 33_000).collect();
     check(5e-6, |leaves| {
-        let (hidden, head) = (leaves.random([1, 70, 4]), leaves.random([4, 33_000]));
-        head_loss(hidden, head, ids(&many, [1, 70]), 15.0) * 70_000.0
+        let (hidden, head) = (leaves.random([1, 300, 4]), leaves.random([4, 33_000]));
+        head_loss(hidden, head, ids(&many, [1, 300]), 15.0) * 300_000.0
     });
 }
 

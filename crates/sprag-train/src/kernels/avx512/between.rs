@@ -246,9 +246,16 @@ unsafe fn tile_between<const PER_WORD: usize>(
             *sum = _mm512_add_ps(*sum, unsafe { _mm512_loadu_ps(before.as_ptr()) });
         }
     }
-    // Rows that the matrix does not have stand in words beside some that it has.
+    // Rows and columns that the matrix does not have stand in words beside some that it has.
     for sums in &mut sums[count..] {
         *sums = [_mm512_setzero_ps(); 2];
+    }
+    let cols = shared.shape[1] - place.panel * NR;
+    if cols < NR {
+        for [first, second] in &mut sums {
+            *first = _mm512_maskz_mov_ps(lanes_mask(cols), *first);
+            *second = _mm512_maskz_mov_ps(lanes_mask(cols.saturating_sub(16)), *second);
+        }
     }
     match then {
         Then::SquaredRelu => {
@@ -313,7 +320,7 @@ fn slope<const PER_WORD: usize>(words: __m512i, which: usize) -> __m512 {
     if PER_WORD == 2 {
         return _mm512_mul_ps(root, two);
     }
-    // 2 root (3 - square / root^2) / 2.
+    // 2 root (3 - root^2 / square) / 2.
     _mm512_mul_ps(root, _mm512_fnmadd_ps(root, inverse, _mm512_set1_ps(3.0)))
 }
 

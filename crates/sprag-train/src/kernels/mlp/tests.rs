@@ -88,6 +88,22 @@ fn a_hidden_layer_that_explodes_is_seen_behind_it() {
 }
 
 #[test]
+fn what_an_odd_hidden_layer_lacks_does_not_spoil_it() {
+    for precision in [Precision::Fp32, Precision::Bf16] {
+        let mlp = Mlp { up: Matrix::new(&[-1.0], 1, 1), down: Matrix::new(&[1.0], 1, 1), precision };
+        let (out, _) = mlp.forward(Matrix::new(&[f32::INFINITY], 1, 1));
+        assert_eq!(out[0], 0.0, "{precision:?}");
+    }
+}
+
+#[test]
+fn without_a_hidden_layer_nothing_comes_through() {
+    let mlp = Mlp { up: Matrix::new(&[], 3, 0), down: Matrix::new(&[], 0, 2), precision: Precision::Fp32 };
+    let (out, _) = mlp.forward(Matrix::new(&[1.0; 6], 2, 3));
+    assert_eq!(out[..], [0.0; 4]);
+}
+
+#[test]
 #[should_panic(expected = "2 x 3 does not go through 4 x 1 and 1 x 1")]
 fn shapes_that_do_not_fit_are_refused() {
     let mlp =
