@@ -19,6 +19,8 @@ pub mod mlp;
 pub mod norm;
 pub mod optimiser;
 pub mod rotary;
+#[cfg(test)]
+mod testing;
 pub mod vector;
 
 pub use matmul::{COLS_TOGETHER, Precision, Prepared, PreparedRows, matmul, matmul_alone, product};

@@ -139,12 +139,14 @@ impl Attention {
             let mut out = out.rows_from(block.rows.0, count);
             values.multiply_alone(out.again(), Matrix::new(weights, count, seen), block.others.0, false);
             // Later than for the weights, of which there are more where many keys are seen.
-            for (at, part) in parts.iter().enumerate().take(count) {
-                vectorised(
-                    #[inline(always)]
-                    || out.row(at).iter_mut().for_each(|number| *number *= part),
-                );
-            }
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (at, part) in parts.iter().enumerate().take(count) {
+                        out.row(at).iter_mut().for_each(|number| *number *= part);
+                    }
+                },
+            );
         }
     }
 

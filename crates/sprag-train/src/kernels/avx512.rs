@@ -39,6 +39,11 @@ pub(super) fn available() -> bool {
         && is_x86_feature_detected!("avx512bf16")
 }
 
+/// True where products go this way: AMX, where it is lent, is faster.
+pub(super) fn chosen() -> bool {
+    available() && !super::amx::available()
+}
+
 /// Numbers of the summed dimension in a word.
 fn per_word(precision: Precision) -> usize {
     match precision {

@@ -182,7 +182,7 @@ impl<'a> PreparedRows<'a> {
     /// Makes `b` ready, on the current thread alone.
     pub fn new(b: Matrix<'a>, precision: Precision) -> PreparedRows<'a> {
         #[cfg(target_arch = "x86_64")]
-        if super::avx512::available() && !super::amx::available() {
+        if super::avx512::chosen() {
             return PreparedRows::Packed(super::avx512::Packed::new(b, precision, false));
         }
         PreparedRows::Each(b, precision)

@@ -114,7 +114,7 @@ impl Mlp<'_> {
     /// True where the hidden layer is made and read by the same kernel, without being numbers in memory.
     fn goes_between_products(&self, x: Matrix<'_>) -> bool {
         let empty = [x.rows(), x.cols(), self.up.cols(), self.down.cols()].contains(&0);
-        !empty && x.col_stride() == 1 && !super::amx::available() && avx512::available()
+        !empty && x.col_stride() == 1 && avx512::chosen()
     }
 
     fn forward_between_products(&self, x: Matrix<'_>) -> (Buffer, Hidden) {

@@ -164,12 +164,12 @@ impl Packed {
     ///
     /// # Panics
     /// Shapes do not fit together.
-    pub fn multiply_transposed(&self, mut out: MatrixMut<'_>, a: Matrix<'_>) {
+    pub fn multiply_transposed(&self, out: MatrixMut<'_>, a: Matrix<'_>) {
         let mut product = Buffer::new(a.rows() * self.panels.lanes);
         let (rows, cols) = (a.rows(), self.panels.lanes);
         assert!([out.rows(), out.cols()] == [cols, rows] && a.cols() == self.panels.depth);
         self.multiply(MatrixMut::new(&mut product, rows, cols), a, 0, false, true);
-        let mut parts = out.again().split_rows(64);
+        let mut parts = out.split_rows(64);
         parts.par_iter_mut().enumerate().for_each(|(part, out)| {
             // SAFETY: a `Packed` is made only where the processor is `available`.
             unsafe { transpose(out, Matrix::new(&product, rows, cols).cols_from(part * 64, out.rows())) }
@@ -316,9 +316,8 @@ fn slope<const PER_WORD: usize>(words: __m512i, which: usize) -> __m512 {
     let some = _mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(square, _mm512_setzero_ps());
     let inverse = _mm512_maskz_rsqrt14_ps(some, square);
     let root = _mm512_mul_ps(square, inverse);
-    let two = _mm512_set1_ps(2.0);
     if PER_WORD == 2 {
-        return _mm512_mul_ps(root, two);
+        return _mm512_add_ps(root, root);
     }
     // 2 root (3 - root^2 / square) / 2.
     _mm512_mul_ps(root, _mm512_fnmadd_ps(root, inverse, _mm512_set1_ps(3.0)))
